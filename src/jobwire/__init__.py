@@ -1,0 +1,106 @@
+"""Call Gradio apps from Python: every call a job, every job with one outcome.
+
+The names below are the public ones. They are loaded when they are first used, so
+``import jobwire`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobwire.client.client import AsyncClient
+    from jobwire.client.job import AsyncJob
+    from jobwire.exceptions import (
+        AppError,
+        ArgumentError,
+        AuthenticationError,
+        ClientClosedError,
+        ConnectError,
+        ConnectionLostError,
+        EndpointNotFoundError,
+        JobCancelledError,
+        JobwireError,
+        LocalProtocolError,
+        NotGradioError,
+        ProtocolError,
+        QueueError,
+        QueueFullError,
+        RemoteProtocolError,
+        ServerError,
+        TooManyRequestsError,
+        TransportError,
+        TransportTimeoutError,
+        UnsupportedProtocolError,
+        ValidationError,
+    )
+    from jobwire.protocol.schema import AppSchema, Component, Endpoint, Parameter
+    from jobwire.sync.client import Client
+    from jobwire.sync.job import Job
+    from jobwire.types import OutputUpdate, ProgressUnit, Status, StatusUpdate, Update
+
+__version__ = "0.1.0"
+
+__all__ = (
+    "AppError",
+    "AppSchema",
+    "ArgumentError",
+    "AsyncClient",
+    "AsyncJob",
+    "AuthenticationError",
+    "Client",
+    "ClientClosedError",
+    "Component",
+    "ConnectError",
+    "ConnectionLostError",
+    "Endpoint",
+    "EndpointNotFoundError",
+    "Job",
+    "JobCancelledError",
+    "JobwireError",
+    "LocalProtocolError",
+    "NotGradioError",
+    "OutputUpdate",
+    "Parameter",
+    "ProgressUnit",
+    "ProtocolError",
+    "QueueError",
+    "QueueFullError",
+    "RemoteProtocolError",
+    "ServerError",
+    "Status",
+    "StatusUpdate",
+    "TooManyRequestsError",
+    "TransportError",
+    "TransportTimeoutError",
+    "UnsupportedProtocolError",
+    "Update",
+    "ValidationError",
+    "__version__",
+)
+
+_MODULES = {
+    "AsyncClient": "jobwire.client.client",
+    "AsyncJob": "jobwire.client.job",
+    "Client": "jobwire.sync.client",
+    "Job": "jobwire.sync.job",
+    **dict.fromkeys(("AppSchema", "Component", "Endpoint", "Parameter"), "jobwire.protocol.schema"),
+    **dict.fromkeys(
+        ("OutputUpdate", "ProgressUnit", "Status", "StatusUpdate", "Update"), "jobwire.types"
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    # Whatever is not named above is an error.
+    value = getattr(import_module(_MODULES.get(name, "jobwire.exceptions")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

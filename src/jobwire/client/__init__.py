@@ -1,0 +1,1 @@
+"""The client, asynchronous: the only implementation; `sync` gives it a plain face."""

@@ -1,0 +1,455 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
+
+from jobwire import __version__
+from jobwire.client.job import AsyncJob
+from jobwire.client.session import Session, run_soon
+from jobwire.exceptions import (
+    AuthenticationError,
+    ClientClosedError,
+    ConnectError,
+    LocalProtocolError,
+    NotGradioError,
+    ServerError,
+)
+from jobwire.protocol.job import JobMachine
+from jobwire.protocol.outputs import OutputLog
+from jobwire.protocol.payload import bind_arguments, encode_body, needs_info, presenter
+from jobwire.protocol.replies import read_config, read_json, read_login
+from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
+from jobwire.protocol.session import IDLE_TIMEOUT, SessionProtocol
+from jobwire.protocol.sse import MAX_EVENT_SIZE
+from jobwire.transports.base import Response, Timeouts, Transport, TransportOptions
+
+__all__ = ("AsyncClient",)
+
+logger = logging.getLogger("jobwire")
+
+_MAX_REDIRECTS = 5
+
+
+class AsyncClient:
+    """Calls the endpoints of a running Gradio app, from asynchronous code.
+
+    ::
+
+        async with AsyncClient("http://127.0.0.1:7860") as client:
+            print(await client.predict("Ada", api_name="/greet"))
+
+            job = await client.submit(10, api_name="/count")
+            async for output in job:
+                print(output)
+
+    A client belongs to the event loop in which it is first used, and any number of
+    that loop's tasks may use it at once. It runs one task for all its jobs.
+
+    Args:
+        src: The address at which the app's page opens, with ``http://`` or
+            ``https://``. Query and fragment are ignored.
+        token: A Hugging Face token, for a private Space. It is sent to ``src`` and to
+            nobody else; None sends none, whatever is saved on this machine.
+        max_workers: How many submissions may be on their way to the server at once.
+            Jobs that the server has taken do not count.
+        verbose: Log, at INFO, which app was loaded. Nothing is ever printed.
+        auth: ``(user, password)`` for an app that wants a login. Sent only if it does.
+        headers: Sent with every request.
+        ssl_verify: False accepts any TLS certificate, and with it anybody who gets in
+            between.
+        connect_timeout: Seconds to make a connection; None waits for ever.
+        read_timeout: Seconds for the server to answer a request; None waits for ever.
+            Jobs may take as long as they like.
+        idle_timeout: Seconds of silence on the stream of events after which the jobs
+            that wait on it are lost. Servers send a heartbeat every 15 s, so this is
+            how a dead connection is noticed. None waits for ever.
+        max_event_size: Bytes of one message of the server, hence of one output.
+        transport: Makes what sends the requests; None means aiohttp.
+
+    Raises:
+        ConnectError: ``src`` is no address. (The address is first used by `connect`.)
+    """
+
+    def __init__(
+        self,
+        src: str,
+        token: str | None = None,
+        max_workers: int = 40,
+        verbose: bool = True,
+        auth: tuple[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_verify: bool = True,
+        connect_timeout: float | None = 10.0,
+        read_timeout: float | None = 60.0,
+        idle_timeout: float | None = IDLE_TIMEOUT,
+        max_event_size: int = MAX_EVENT_SIZE,
+        transport: Callable[[TransportOptions], Transport] | None = None,
+    ) -> None:
+        self._src = _root(src)
+        self._auth = auth
+        self._verbose = verbose
+        self._timeouts = Timeouts(connect_timeout, read_timeout)
+        self._make_protocol = partial(
+            SessionProtocol, idle_timeout=idle_timeout, max_event_size=max_event_size
+        )
+        own_headers = {"user-agent": f"jobwire/{__version__}", "x-gradio-user": "api"}
+        if token is not None:
+            own_headers["x-hf-authorization"] = f"Bearer {token}"
+        self._options = TransportOptions(
+            headers={**own_headers, **(headers or {})},
+            timeouts=self._timeouts,
+            verify=ssl_verify,
+        )
+        self._make_transport = transport or _default_transport
+        self._session_hash = str(uuid.uuid4())
+        self._gate = asyncio.Semaphore(max_workers)
+        self._lock = asyncio.Lock()
+
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._transport: Transport | None = None
+        self._schema: AppSchema | None = None
+        self._session: Session | None = None  # for new jobs
+        self._retired: list[Session] = []  # those with jobs still in flight
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._src!r})"
+
+    @property
+    def src(self) -> str:
+        """The app's root, with a trailing slash."""
+        return self._src
+
+    @property
+    def session_hash(self) -> str:
+        """The name under which the server keeps this client's state."""
+        return self._session_hash
+
+    # -- opening and closing --
+
+    async def connect(self) -> Self:
+        """Fetch the app's ``/config``, unless that was done. Every call does this itself.
+
+        Raises:
+            ConnectError, ConnectionLostError, TransportTimeoutError: The server cannot
+                be reached.
+            NotGradioError: There is no Gradio app.
+            UnsupportedProtocolError: It speaks a protocol that jobwire does not.
+            AuthenticationError: It wants a login, or does not accept ``auth``.
+            TooManyRequestsError, ServerError: It refuses.
+            ClientClosedError: The client was closed.
+        """
+        await self._load()
+        return self
+
+    async def aclose(self) -> None:
+        """Close every connection. Jobs in flight fail with `ClientClosedError`.
+
+        The server drops the ones that wait and stops generators. Harmless when
+        repeated; the client cannot be used afterwards.
+        """
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sessions = [*self._retired, *([self._session] if self._session else [])]
+        for session in sessions:
+            await session.aclose()
+        self._retired.clear()
+        self._session = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await self.connect()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_transport", None) is not None:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+    # -- calling --
+
+    async def predict(
+        self,
+        *args: Any,
+        api_name: str | None = None,
+        fn_index: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call an endpoint and wait for its result.
+
+        Cancelling the task that waits cancels the job as well.
+
+        Args:
+            *args: The endpoint's arguments, in its order.
+            api_name: The endpoint's name, such as ``"/predict"``. May be left out if
+                the app has one public endpoint only.
+            fn_index: Its number instead; ``api_name`` wins over it.
+            headers: Sent with this call, over those of the client.
+            **kwargs: Arguments by name.
+
+        Returns:
+            The value of the endpoint's output; a tuple if it has several, or none. Of
+            a generator endpoint: the last.
+
+        Raises:
+            EndpointNotFoundError, ArgumentError: As `submit`.
+            JobwireError: Whatever `AsyncJob.result` raises.
+        """
+        job = await self.submit(
+            *args, api_name=api_name, fn_index=fn_index, headers=headers, **kwargs
+        )
+        try:
+            return await job.result()
+        except asyncio.CancelledError:
+            if not self._closed:
+                run_soon(self._tasks, job.cancel())
+            raise
+
+    async def submit(
+        self,
+        *args: Any,
+        api_name: str | None = None,
+        fn_index: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        result_callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
+        **kwargs: Any,
+    ) -> AsyncJob:
+        """Call an endpoint and return the job, without waiting for the server to take it.
+
+        Args:
+            *args: The endpoint's arguments, in its order.
+            api_name: The endpoint's name, such as ``"/predict"``. May be left out if
+                the app has one public endpoint only.
+            fn_index: Its number instead; ``api_name`` wins over it.
+            headers: Sent with this call, over those of the client.
+            result_callbacks: Called by the event loop with the result once there is
+                one, in order; with several outputs as several arguments. Not called
+                for a job that fails.
+            **kwargs: Arguments by name.
+
+        Raises:
+            EndpointNotFoundError: The app has no such endpoint, or it is private.
+            ArgumentError: The arguments do not fit its parameters.
+            ClientClosedError: The client was closed.
+            JobwireError: Whatever `connect` raises, if the app was not loaded before.
+                What goes wrong later is the job's outcome.
+        """
+        schema = await self._load()
+        endpoint = schema.find(api_name, fn_index)
+        if not schema.complete and needs_info(endpoint, args, kwargs):
+            schema = await self.schema()
+            endpoint = schema.endpoints[endpoint.id]
+        data = bind_arguments(endpoint, args, kwargs)
+
+        session = self._session_for_new_jobs(schema)
+        body = encode_body(endpoint, data, session_hash=session.session_hash)
+        loop = asyncio.get_running_loop()
+        outputs = OutputLog(diffs=schema.dialect.diffs, present=presenter(endpoint))
+        machine = JobMachine(endpoint.id, outputs, loop.time())
+        job = AsyncJob(self, machine, session)
+        for callback in _as_list(result_callbacks):
+            job.add_done_callback(partial(_call_with_result, callback))
+        run_soon(self._tasks, self._deliver(job, machine, endpoint, data, body, headers or {}))
+        return job
+
+    def reset_session(self) -> None:
+        """Start a new session: the app's state (``gr.State``) is as for a new visitor.
+
+        Jobs in flight go on in the old one.
+        """
+        self._session_hash = str(uuid.uuid4())
+        self._retire_session()
+
+    async def schema(self) -> AppSchema:
+        """Return what the app offers, with names, types and descriptions.
+
+        Fetches the app's ``/info`` the first time.
+
+        Raises:
+            JobwireError: Whatever `connect` raises.
+        """
+        schema = await self._load()
+        async with self._lock:
+            if self._schema is not None and self._schema.complete:
+                return self._schema
+            url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
+            reply = await self._get_transport().request("GET", url)
+            info: Any = {}
+            try:
+                info = read_json(*reply, url=url)
+            except AuthenticationError:
+                raise
+            except ServerError as error:
+                # Some old servers fail to describe themselves. Calls by position need
+                # no description.
+                logger.warning("the app does not describe its endpoints: %s", error)
+            self._schema = schema.with_info(info)
+            return self._schema
+
+    # -- inside --
+
+    async def _load(self) -> AppSchema:
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise LocalProtocolError(
+                    "a client belongs to the event loop in which it was first used; make "
+                    "one for each loop, or use Client, which works from everywhere"
+                )
+            self._loop = loop
+        if self._schema is None:
+            async with self._lock:
+                if self._schema is None:
+                    self._schema = await self._fetch_config()
+                    if self._verbose:
+                        logger.info("loaded %s (gradio %s)", self._src, self._schema.version)
+        return self._schema
+
+    async def _fetch_config(self) -> AppSchema:
+        reply = await self._follow_to_config()
+        if reply.status == 401 and self._auth is not None:
+            await self._login(*self._auth)
+            reply = await self._follow_to_config()
+        url = f"{self._src}config"
+        return parse_config(read_config(*reply, url=url), url=self._src)
+
+    async def _follow_to_config(self) -> Response:
+        """Fetch the config, following redirects that stay on the host that was named."""
+        for _ in range(_MAX_REDIRECTS):
+            url = f"{self._src}config"
+            reply = await self._get_transport().request("GET", url)
+            if reply.status not in (301, 302, 303, 307, 308):
+                return reply
+            target = urljoin(url, reply.headers.get("location", ""))
+            old, new = urlsplit(url), urlsplit(target)
+            moved = new.hostname != old.hostname or (old.scheme, new.scheme) == ("https", "http")
+            if moved or not new.path.endswith("/config"):
+                raise NotGradioError(
+                    f"{url} redirects to {target}; if the app is there and you trust it, give "
+                    "that address",
+                    url=url,
+                    status=reply.status,
+                )
+            self._src = _root(target.partition("?")[0].removesuffix("config"))
+        raise NotGradioError(
+            f"{self._src} redirects more than {_MAX_REDIRECTS} times", url=self._src, status=302
+        )
+
+    async def _login(self, user: str, password: str) -> None:
+        url = f"{self._src}login"
+        fields = {"username": user, "password": password}
+        reply = await self._get_transport().request("POST", url, body=fields)
+        read_login(reply.status, reply.body, url=url)
+
+    def _get_transport(self) -> Transport:
+        if self._transport is None:
+            self._transport = self._make_transport(self._options)
+        return self._transport
+
+    def _session_for_new_jobs(self, schema: AppSchema) -> Session:
+        if self._session is not None and self._session.damaged:
+            # A new name keeps the server's remains of the old session from taking our
+            # messages; but an app that keeps state keeps it under the old one.
+            if not schema.stateful:
+                self._session_hash = str(uuid.uuid4())
+            self._retire_session()
+        if self._session is None:
+            self._session = Session(
+                self._get_transport(),
+                schema,
+                self._timeouts,
+                self._make_protocol,
+                self._session_hash,
+            )
+        return self._session
+
+    def _retire_session(self) -> None:
+        self._retired = [session for session in self._retired if session.busy]
+        if self._session is not None:
+            self._session.retire()
+            self._retired.append(self._session)
+            self._session = None
+
+    async def _deliver(
+        self,
+        job: AsyncJob,
+        machine: JobMachine,
+        endpoint: Endpoint,
+        data: Sequence[Any],
+        body: bytes,
+        headers: Mapping[str, str],
+    ) -> None:
+        try:
+            async with self._gate:
+                session = job._session
+                if session.damaged and self._schema is not None:
+                    session = self._session_for_new_jobs(self._schema)
+                    body = encode_body(endpoint, data, session_hash=session.session_hash)
+                    job._session = session
+                if not machine.state.ended:
+                    await session.submit(job, machine, body, headers)
+        except asyncio.CancelledError:
+            error = ClientClosedError("the client was closed while the job was being submitted")
+            if machine.fail(error, asyncio.get_running_loop().time()):
+                job._notify()
+            raise
+
+
+def _root(src: str) -> str:
+    """Return an app's address with a trailing slash, and without query and fragment."""
+    parts = urlsplit(src.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConnectError(
+            f"{src!r} is no address of an app; give the one at which its page opens, such as "
+            "http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
+
+
+def _default_transport(options: TransportOptions) -> Transport:
+    from jobwire.transports.aiohttp import AiohttpTransport
+
+    return AiohttpTransport(options)
+
+
+def _as_list(
+    callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None,
+) -> Sequence[Callable[..., object]]:
+    if callbacks is None:
+        return ()
+    return [callbacks] if callable(callbacks) else callbacks
+
+
+def _call_with_result(callback: Callable[..., object], job: AsyncJob) -> None:
+    if job._machine.error is None:
+        result = job._machine.outputs.result
+        callback(*result) if isinstance(result, tuple) else callback(result)

@@ -1,0 +1,257 @@
+"""A job, for asynchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from jobwire.exceptions import JobwireError
+from jobwire.protocol.job import JobMachine, State
+from jobwire.protocol.messages import Log
+from jobwire.protocol.outputs import OutputCursor
+from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
+
+if TYPE_CHECKING:
+    from jobwire.client.client import AsyncClient
+    from jobwire.client.session import Session
+
+__all__ = ("AsyncJob",)
+
+
+class AsyncJob:
+    """A call to an app's endpoint, from being submitted to its one outcome.
+
+    Made by `AsyncClient.submit`. Awaiting it gives the result; iterating over it gives
+    each output as it arrives; `updates` gives everything. Any number of tasks may do
+    any of these at once: each sees every output, from the first on.
+
+    A job belongs to the event loop of its client. Cancelling a task that waits for a
+    job leaves the job alone; `cancel` ends it.
+    """
+
+    def __init__(self, client: AsyncClient, machine: JobMachine, session: Session) -> None:
+        # Holding the client keeps it from being closed as garbage before its jobs end.
+        self._client = client
+        self._machine = machine
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        # Monotonic seconds to wall-clock seconds.
+        self._wall = datetime.now().timestamp() - self._loop.time()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._callbacks: list[Callable[[AsyncJob], object]] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self._machine.event_id or 'unconfirmed'} "
+            f"{self._machine.code.name}>"
+        )
+
+    @property
+    def event_id(self) -> str | None:
+        """The server's id of the job; None until the server confirmed it."""
+        return self._machine.event_id
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.result().__await__()
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job to end and return its result.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes, 0 not at all. The
+                job goes on when they have passed.
+
+        Returns:
+            The value of the endpoint's output; a tuple if it has several, or none. Of
+            a generator endpoint: the last.
+
+        Raises:
+            TimeoutError: ``timeout`` passed first.
+            AppError: The app's function failed.
+            JobCancelledError: The job was cancelled.
+            ConnectionLostError: The connection broke, and the job with it.
+            QueueFullError, ValidationError, AuthenticationError, TooManyRequestsError,
+            ServerError: The server refused the job.
+            ConnectError, TransportTimeoutError: The server could not be reached.
+            RemoteProtocolError: The server sent nonsense.
+            ClientClosedError: The client was closed.
+        """
+        await self._wait_for_end(timeout)
+        if self._machine.error is not None:
+            raise _fresh(self._machine.error)
+        return self._machine.outputs.result
+
+    async def exception(self, timeout: float | None = None) -> JobwireError | None:
+        """Wait for the job to end and return why it failed; None if it succeeded.
+
+        Args:
+            timeout: As for `result`.
+
+        Raises:
+            TimeoutError: ``timeout`` passed first.
+            JobCancelledError: The job was cancelled.
+        """
+        await self._wait_for_end(timeout)
+        if self.cancelled() and self._machine.error is not None:
+            raise _fresh(self._machine.error)
+        return self._machine.error
+
+    async def _wait_for_end(self, timeout: float | None) -> None:
+        if self._machine.state.ended:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._machine.state.ended:
+                    await self._wait_for_change()
+        except TimeoutError:
+            if not self._machine.state.ended:
+                raise TimeoutError(f"the job did not end within {timeout} s") from None
+
+    async def _wait_for_change(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if not waiter.done() or waiter.cancelled():
+                self._waiters.remove(waiter)
+
+    def _notify(self) -> None:
+        """Wake whoever waits for a change. Called by the session, after each."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+        if self._machine.state.ended and self._callbacks:
+            callbacks, self._callbacks = self._callbacks, []
+            for callback in callbacks:
+                self._loop.call_soon(callback, self)
+
+    def add_done_callback(self, fn: Callable[[AsyncJob], object]) -> None:
+        """Have ``fn(job)`` called by the event loop once the job has ended, or soon if it has.
+
+        Args:
+            fn: Must not block. What it raises goes to the loop's exception handler.
+        """
+        if self._machine.state.ended:
+            self._loop.call_soon(fn, self)
+        else:
+            self._callbacks.append(fn)
+
+    def done(self) -> bool:
+        """Whether the job has ended, in whatever way. Does not block."""
+        return self._machine.state.ended
+
+    def running(self) -> bool:
+        """Whether the server is running the job's function. Does not block."""
+        return self._machine.state is State.RUNNING
+
+    def cancelled(self) -> bool:
+        """Whether the job was cancelled, here or on the server. Does not block."""
+        return self._machine.state is State.CANCELLED
+
+    def outputs(self) -> list[Any]:
+        """Return the outputs so far, oldest first. Does not block.
+
+        A bare value for each if the endpoint has one output, else a tuple. The result
+        of an endpoint that is no generator is its one output. The values share
+        structure with each other: read them, do not change them.
+        """
+        return self._machine.outputs.outputs()
+
+    def status(self) -> StatusUpdate:
+        """Return where the job is now. Does not block."""
+        machine = self._machine
+        return StatusUpdate(
+            code=machine.code,
+            rank=machine.rank,
+            queue_size=machine.queue_size,
+            eta=machine.eta,
+            success=machine.state is State.COMPLETED if machine.state.ended else None,
+            time=datetime.fromtimestamp(self._wall + machine.changed_at),
+            progress_data=list(machine.progress) if machine.progress is not None else None,
+            log=machine.outputs.last_log if machine.code is Status.LOG else None,
+        )
+
+    async def cancel(self) -> bool:
+        """End the job now, and have the server stop it.
+
+        A job that waits is taken out of the server's queue (before gradio 6.14: stopped
+        when its turn comes). A generator is stopped at its next step, an ``async``
+        function where it awaits. A plain function runs to its end, and what it returns
+        is thrown away. While other jobs of the same function run in this session, the
+        server can stop all of them or none; then the job runs on until they ended, or,
+        since 6.14, only its generator is stopped.
+
+        Returns:
+            True if the job was in flight: its outcome is now `JobCancelledError`, and
+            the server was told if it could be reached. False if it had ended before;
+            nothing changes then.
+        """
+        return await self._session.cancel(self, self._machine)
+
+    async def __aiter__(self) -> AsyncGenerator[Any]:
+        """Iterate over the outputs, from the first on, as they arrive.
+
+        Raises:
+            As `result`, after the last output, if the job does not succeed.
+        """
+        cursor = OutputCursor(self._machine.outputs)
+        while True:
+            entry = cursor.next()
+            if isinstance(entry, OutputUpdate):
+                yield entry.outputs
+            elif entry is None:
+                if self._machine.state.ended:
+                    break
+                await self._wait_for_change()
+        if self._machine.error is not None:
+            raise _fresh(self._machine.error)
+
+    async def updates(self) -> AsyncGenerator[Update]:
+        """Iterate over everything that happens to the job, as it happens.
+
+        Every output and every log line is given, in order, from the first on. Of rank,
+        ETA and progress, a reader that is slower than the server gets the latest. The
+        result comes as an `OutputUpdate` that is ``final``, and a `StatusUpdate` of the
+        end comes last. Never raises for the job's failure: the last status has
+        ``success`` False, and `result` tells why.
+        """
+        cursor = OutputCursor(self._machine.outputs, with_result=True)
+        seen = -1
+        while True:
+            entry = cursor.next()
+            if isinstance(entry, OutputUpdate):
+                yield entry
+            elif isinstance(entry, Log):
+                yield self._log_update(entry)
+            elif seen != self._machine.version:
+                seen = self._machine.version
+                if self._machine.code is not Status.LOG:  # told by its own update
+                    status = self.status()
+                    yield status
+                    if status.success is not None:
+                        return
+            else:
+                await self._wait_for_change()
+
+    def _log_update(self, line: Log) -> StatusUpdate:
+        now = self.status()
+        return StatusUpdate(
+            code=Status.LOG,
+            rank=now.rank,
+            queue_size=now.queue_size,
+            eta=now.eta,
+            success=None,
+            time=now.time,
+            progress_data=now.progress_data,
+            log=(line.log, line.level),
+        )
+
+
+def _fresh(error: JobwireError) -> JobwireError:
+    # Raised perhaps many times: each raise would add its frames to one traceback.
+    return error.with_traceback(None)

@@ -1,0 +1,252 @@
+"""One session with a server: carries out what `SessionProtocol` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from jobwire.client.job import AsyncJob
+from jobwire.exceptions import JobwireError
+from jobwire.protocol.job import JobMachine
+from jobwire.protocol.replies import check, read_event_id
+from jobwire.protocol.retry import RetryPolicy
+from jobwire.protocol.schema import AppSchema
+from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol, StopJob
+from jobwire.transports.base import Timeouts, Transport
+
+__all__ = ("Session",)
+
+logger = logging.getLogger("jobwire")
+
+_STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
+"""For telling the server to stop a job: the caller of ``cancel`` waits for it."""
+
+_HEARTBEAT_RETRY = (1.0, 60.0)
+"""Seconds before a lost heartbeat is taken up again: the first time, and at most."""
+
+
+class Session:
+    """The jobs that share one session hash, hence one event stream and one state.
+
+    Runs at most two tasks, however many jobs there are: one reads the event stream
+    while jobs are in flight; one holds the heartbeat of an app that keeps state, so
+    that the server knows when it may forget it.
+
+    Args:
+        transport: Sends the requests.
+        schema: The app.
+        timeouts: For the heads of answers.
+        make_protocol: Makes the sans-IO side.
+        session_hash: Under which name.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        schema: AppSchema,
+        timeouts: Timeouts,
+        make_protocol: Callable[..., SessionProtocol],
+        session_hash: str,
+    ) -> None:
+        self.session_hash = session_hash
+        self._transport = transport
+        self._schema = schema
+        self._timeouts = timeouts
+        self._protocol = make_protocol(schema.dialect, jitter=random.random())  # noqa: S311
+        self._retry = RetryPolicy()
+        self._loop = asyncio.get_running_loop()
+        self._jobs: dict[JobMachine, AsyncJob] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._stops: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._retired = False
+
+    @property
+    def damaged(self) -> bool:
+        """New jobs belong into another session: the server has lost track of this one."""
+        return self._protocol.damaged
+
+    @property
+    def busy(self) -> bool:
+        """Jobs are in flight."""
+        return bool(self._jobs)
+
+    def _url(self, path: str) -> str:
+        return f"{self._schema.url}{self._schema.prefix}{path}"
+
+    async def submit(
+        self, job: AsyncJob, machine: JobMachine, body: bytes, headers: Mapping[str, str]
+    ) -> None:
+        """Send a job. What comes of it is found in the job; raises nothing of its own.
+
+        Args:
+            job: Is told of each change.
+            machine: The same job's sans-IO side.
+            body: What to post.
+            headers: Added to the client's own.
+        """
+        self._protocol.submit(machine)
+        self._jobs[machine] = job
+        try:
+            event_id = await self._join(machine, body, headers)
+        except JobwireError as error:
+            self._protocol.rejected(machine, error, self._loop.time())
+        else:
+            self._protocol.accepted(machine, event_id, self._loop.time())
+            if self._schema.wants_heartbeat and self._heartbeat is None:
+                self._heartbeat = self._loop.create_task(self._beat())
+        self._carry_out()
+
+    async def _join(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> str:
+        url = self._url("queue/join")
+        for attempt in itertools.count(1):
+            try:
+                reply = await self._transport.request("POST", url, body=body, headers=headers)
+                return read_event_id(*reply, url=url)
+            except JobwireError as error:
+                delay = self._retry.delay(attempt, error, jitter=random.random())  # noqa: S311
+                if delay is None or machine.state.ended:
+                    raise
+                await asyncio.sleep(delay)
+        raise AssertionError("unreachable")
+
+    async def cancel(self, job: AsyncJob, machine: JobMachine) -> bool:
+        """End a job and wait until the server was told, as far as it can be now."""
+        now = self._loop.time()
+        if machine not in self._jobs:  # ended, or not sent yet
+            cancelled = machine.cancel("the job was cancelled", now)
+            job._notify()
+            return cancelled
+        cancelled = self._protocol.cancel(machine, now)
+        self._carry_out()
+        if self._stops:
+            await asyncio.wait(self._stops)
+        return cancelled
+
+    def retire(self) -> None:
+        """Close the session once its last job has ended."""
+        self._retired = True
+        self._carry_out()
+
+    async def aclose(self) -> None:
+        """Fail the jobs in flight and end every task. Harmless when repeated."""
+        self._protocol.close(self._loop.time())
+        self._carry_out()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        tasks = [task for task in (self._reader, self._heartbeat, *self._stops) if task]
+        self._reader = self._heartbeat = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- carrying out what the protocol decides --
+
+    def _carry_out(self) -> None:
+        for action in self._protocol.actions():
+            match action:
+                case OpenEventStream():
+                    self._reader = self._loop.create_task(self._read())
+                case CloseEventStream():
+                    if self._reader is not None:
+                        self._reader.cancel()
+                        self._reader = None
+                case StopJob():
+                    run_soon(self._stops, self._stop(action))
+        for machine in self._protocol.changed():
+            ended = machine.state.ended
+            job = self._jobs.pop(machine) if ended else self._jobs[machine]
+            job._notify()
+        self._set_timer()
+        if self._retired and not self._jobs:
+            for task in (self._reader, self._heartbeat):
+                if task is not None:
+                    task.cancel()
+            self._reader = self._heartbeat = None
+
+    def _set_timer(self) -> None:
+        due = self._protocol.next_timer()
+        if self._timer is not None:
+            # A timer that is early finds nothing to do and is set again; only one
+            # that would be late must be replaced. So no message moves it.
+            if due is None or self._timer.when() <= due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._protocol.handle_timer(self._loop.time())
+        self._carry_out()
+
+    async def _read(self) -> None:
+        """Feed the event stream to the protocol until it ends."""
+        protocol, now = self._protocol, self._loop.time
+        me = asyncio.current_task()
+        url = self._url(f"queue/data?session_hash={self.session_hash}")
+        # Silence is the protocol's business; it knows whether anything is awaited.
+        timeouts = Timeouts(self._timeouts.connect, None)
+        try:
+            async with self._transport.stream(url, timeouts=timeouts) as stream:
+                if stream.status != 200:
+                    body = b"".join([chunk async for chunk in stream.chunks()])
+                    check(stream.status, stream.headers, body, url=self._url("queue/data"))
+                protocol.stream_opened(now())
+                async for chunk in stream.chunks():
+                    protocol.receive_data(chunk, now())
+                    self._carry_out()
+                    if self._reader is not me:
+                        return  # it was given up, and perhaps another one opened
+        except JobwireError as error:
+            if self._reader is me:
+                protocol.receive_error(error, now())
+        else:
+            protocol.receive_eof(now())
+        if self._reader is me:
+            self._reader = None
+            self._carry_out()
+
+    async def _stop(self, action: StopJob) -> None:
+        route = self._schema.dialect.cancel
+        fields: dict[str, Any] = {"event_id": action.event_id}
+        if route == "cancel":
+            fields |= {"session_hash": self.session_hash, "fn_index": action.fn_index}
+        url = self._url(route)
+        try:
+            reply = await self._transport.request(
+                "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
+            )
+            check(*reply, url=url)
+        except JobwireError as error:
+            logger.warning("the server could not be told to stop %s: %s", action.event_id, error)
+
+    async def _beat(self) -> None:
+        url = self._url(f"heartbeat/{self.session_hash}")
+        delay, longest = _HEARTBEAT_RETRY
+        while True:
+            try:
+                async with self._transport.stream(url, timeouts=Timeouts(read=None)) as stream:
+                    if 400 <= stream.status < 500 and stream.status != 429:
+                        return  # the server has no such route
+                    async for _ in stream.chunks():
+                        delay = _HEARTBEAT_RETRY[0]
+            except JobwireError as error:
+                logger.debug("the heartbeat was lost: %s", error)
+            await asyncio.sleep(delay)
+            delay = min(longest, 2 * delay)
+
+
+def run_soon(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> None:
+    """Start a task and hold it in ``tasks`` until it is done: the loop itself does not."""
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

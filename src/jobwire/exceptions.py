@@ -1,0 +1,323 @@
+"""Every error that jobwire raises, in one tree.
+
+.. code-block:: text
+
+    JobwireError
+    ├── TransportError                    the network
+    │   ├── ConnectError                  no connection; nothing was sent
+    │   ├── TransportTimeoutError         a deadline passed (also a TimeoutError)
+    │   └── ConnectionLostError           lost after the request was sent
+    ├── ProtocolError                     somebody broke the wire protocol
+    │   ├── LocalProtocolError            the caller did (a bug to report)
+    │   └── RemoteProtocolError           the server did
+    │       ├── NotGradioError            the URL answers, but is no Gradio app
+    │       └── UnsupportedProtocolError  a protocol that jobwire does not speak
+    ├── ServerError                       the server refused the request
+    │   ├── AuthenticationError           (also a ValueError)
+    │   ├── QueueFullError                importable as QueueError too
+    │   ├── TooManyRequestsError
+    │   └── ValidationError               the app's validators said no (also a ValueError)
+    ├── AppError                          the app's function failed (also a ValueError)
+    ├── EndpointNotFoundError             no such endpoint (also a ValueError)
+    ├── ArgumentError                     arguments do not fit (also a TypeError)
+    ├── JobCancelledError                 (also a concurrent.futures.CancelledError)
+    └── ClientClosedError                 the client was closed
+
+The builtin bases are those that ``gradio_client`` raises in the same places, so
+``except`` clauses written for it keep working. What an error knows is in its
+attributes; the text only repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+__all__ = (
+    "AppError",
+    "ArgumentError",
+    "AuthenticationError",
+    "ClientClosedError",
+    "ConnectError",
+    "ConnectionLostError",
+    "EndpointNotFoundError",
+    "JobCancelledError",
+    "JobwireError",
+    "LocalProtocolError",
+    "NotGradioError",
+    "ProtocolError",
+    "QueueError",
+    "QueueFullError",
+    "RemoteProtocolError",
+    "ServerError",
+    "TooManyRequestsError",
+    "TransportError",
+    "TransportTimeoutError",
+    "UnsupportedProtocolError",
+    "ValidationError",
+)
+
+MAX_SHOWN = 200
+"""Characters of foreign text that an error message quotes: enough to recognise
+an HTML page or a proxy's answer, too few to fill a terminal."""
+
+
+def shown(text: str | bytes) -> str:
+    """Return ``text`` on one line and cut to `MAX_SHOWN` characters, for a message."""
+    if isinstance(text, bytes):
+        text = text[: 4 * MAX_SHOWN].decode("utf-8", "replace")
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+
+
+class JobwireError(Exception):
+    """Base class of every error that jobwire raises on purpose."""
+
+
+# -- the network ---------------------------------------------------------------
+
+
+class TransportError(JobwireError):
+    """The network failed."""
+
+
+class ConnectError(TransportError):
+    """No connection could be made, so the server saw nothing of the request."""
+
+
+class TransportTimeoutError(TransportError, TimeoutError):
+    """The server did not answer before a deadline."""
+
+
+class ConnectionLostError(TransportError):
+    """The connection broke after the request was sent.
+
+    Gradio servers since 4.24 forget a session whose stream breaks: what was queued
+    is dropped and results still to come are thrown away. Submitting again is the
+    only way on, and it is for you to decide, because the function may have run.
+
+    Attributes:
+        event_id: The server's id of the job; None if the connection broke before
+            the server confirmed the job, which then may or may not be running.
+        outputs: The outputs that had arrived, oldest first. A list, built when it
+            is asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        event_id: str | None = None,
+        outputs: Sequence[Any] | Callable[[], list[Any]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        self._outputs = outputs
+
+    @property
+    def outputs(self) -> list[Any]:
+        return self._outputs() if callable(self._outputs) else list(self._outputs)
+
+
+# -- the protocol --------------------------------------------------------------
+
+
+class ProtocolError(JobwireError):
+    """Somebody broke the wire protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """The caller of a protocol object used it wrongly."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The server sent something that the protocol does not allow.
+
+    Attributes:
+        event_id: The job that it concerned, or None.
+    """
+
+    def __init__(self, message: str, *, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+
+
+class NotGradioError(RemoteProtocolError, ValueError):
+    """Something answers at the URL, but it is no Gradio app.
+
+    Attributes:
+        url: What was fetched.
+        status: The HTTP status.
+    """
+
+    def __init__(self, message: str, *, url: str, status: int) -> None:
+        super().__init__(message)
+        self.url = url
+        self.status = status
+
+
+class UnsupportedProtocolError(RemoteProtocolError, ValueError):
+    """The server speaks a protocol that jobwire does not know.
+
+    Attributes:
+        protocol: The name that the server gave, such as ``"ws"``.
+        version: The server's Gradio version.
+    """
+
+    def __init__(self, message: str, *, protocol: str, version: str) -> None:
+        super().__init__(message)
+        self.protocol = protocol
+        self.version = version
+
+
+# -- refusals ------------------------------------------------------------------
+
+
+class ServerError(JobwireError):
+    """The server refused a request; no job was accepted.
+
+    Attributes:
+        status: The HTTP status.
+        body: The start of the answer, at most 200 characters.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, body: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class AuthenticationError(ServerError, ValueError):
+    """The app wants a login, or did not accept the one given."""
+
+
+class QueueFullError(ServerError):
+    """The app's queue takes no more jobs for now."""
+
+
+QueueError = QueueFullError
+"""The name that ``gradio_client`` has for it."""
+
+
+class TooManyRequestsError(ServerError):
+    """The server limits how often it may be asked (HTTP 429).
+
+    Attributes:
+        retry_after: Seconds to wait, if the server said so; else None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 429,
+        body: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, body=body)
+        self.retry_after = retry_after
+
+
+class ValidationError(ServerError, ValueError):
+    """The app's validators did not accept the arguments.
+
+    Attributes:
+        parameters: ``{parameter name: what is wrong with it}``, in the order of the
+            endpoint's parameters.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 422, body: str = "", parameters: dict[str, str]
+    ) -> None:
+        super().__init__(message, status=status, body=body)
+        self.parameters = parameters
+
+
+# -- outcomes of a job ---------------------------------------------------------
+
+
+class AppError(JobwireError, ValueError):
+    """The app's function failed, and this is what it said.
+
+    Attributes:
+        message: The app's words. An app may put HTML into them.
+        title: The heading that the web page shows above them.
+        duration: Seconds for which the web page shows them; None means until closed.
+        visible: False if the web page does not show them at all.
+        event_id: The server's id of the job.
+    """
+
+    def __init__(
+        self,
+        message: str = "Error raised.",
+        duration: float | None = 10,
+        visible: bool = True,
+        title: str = "Error",
+        *,
+        event_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.title = title
+        self.duration = duration
+        self.visible = visible
+        self.event_id = event_id
+
+
+class JobCancelledError(JobwireError, CancelledError):
+    """The job was cancelled, here or on the server.
+
+    Attributes:
+        event_id: The server's id of the job; None if it was cancelled before the
+            server confirmed it.
+    """
+
+    def __init__(self, message: str, *, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+
+
+class ClientClosedError(JobwireError):
+    """The client was closed while the job was in flight, or before the call.
+
+    Attributes:
+        event_id: The server's id of the job; None if there was none yet.
+    """
+
+    def __init__(self, message: str, *, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+
+
+# -- the caller's input --------------------------------------------------------
+
+
+class EndpointNotFoundError(JobwireError, ValueError):
+    """The app has no such endpoint, or does not offer it to callers.
+
+    Attributes:
+        endpoint: What was asked for: a name, an index, or None if nothing was named.
+        available: The names that can be called.
+    """
+
+    def __init__(
+        self, message: str, *, endpoint: str | int | None, available: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+        self.available = tuple(available)
+
+
+class ArgumentError(JobwireError, TypeError):
+    """The arguments do not fit the endpoint's parameters.
+
+    Attributes:
+        endpoint: The endpoint's name.
+        parameter: The parameter concerned, or None if it is about all of them.
+    """
+
+    def __init__(self, message: str, *, endpoint: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+        self.parameter = parameter

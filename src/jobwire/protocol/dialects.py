@@ -1,0 +1,78 @@
+"""What differs between generations of Gradio servers, in one place.
+
+The first release tag with each behaviour is given where it is used; all were checked
+against running servers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from jobwire.exceptions import UnsupportedProtocolError
+
+__all__ = ("Dialect", "parse_version", "select_dialect")
+
+
+class Dialect(NamedTuple):
+    """How one generation of servers speaks.
+
+    Attributes:
+        diffs: Outputs after the first come as edits (4.17).
+        announces_close: The server says ``close_stream`` before it ends a stream in
+            the ordinary way (4.22). Without that, any end could be the ordinary one.
+        resumable: A stream that broke can be opened again and goes on where it
+            stopped (up to 4.23); later servers forget the session.
+        cancel: The route that stops a job: ``cancel`` (4.31), or ``reset``, which
+            only stops generators.
+        precise_cancel: One job can be cancelled alone, and one that waits is taken
+            out of the queue (6.14). Earlier, a waiting job runs all the same when its
+            turn comes, and some versions then break the stream of the whole session.
+    """
+
+    diffs: bool
+    announces_close: bool
+    resumable: bool
+    cancel: Literal["cancel", "reset"]
+    precise_cancel: bool
+
+
+_NEWEST = (999,)
+
+
+def parse_version(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version: ``"4.44.1"`` and ``"4.44.1b2\\n"`` -> (4, 44, 1).
+
+    A version that has no numbers is taken for newer than all others.
+    """
+    match = re.match(r"\d+(?:\.\d+)*", version.strip())
+    return tuple(map(int, match[0].split("."))) if match else _NEWEST
+
+
+def select_dialect(protocol: str | None, version: str) -> Dialect:
+    """Return how a server speaks.
+
+    Args:
+        protocol: ``protocol`` of its ``/config``; None if it has none, which means
+            ``ws``. An ``sse_*`` that we have not heard of is taken for the newest.
+        version: ``version`` of its ``/config``.
+
+    Raises:
+        UnsupportedProtocolError: We do not speak it.
+    """
+    name = protocol or "ws"
+    if not name.startswith("sse_"):
+        raise UnsupportedProtocolError(
+            f"the server (gradio {version.strip() or 'of unknown version'}) speaks the protocol "
+            f"{name!r}; jobwire speaks sse_v1 to sse_v3, that is gradio 4.9 and later",
+            protocol=name,
+            version=version.strip(),
+        )
+    number = parse_version(version)
+    return Dialect(
+        diffs=name != "sse_v1",
+        announces_close=name not in ("sse_v1", "sse_v2", "sse_v2.1"),
+        resumable=number < (4, 24),
+        cancel="cancel" if number >= (4, 31) else "reset",
+        precise_cancel=number >= (6, 14),
+    )

@@ -1,0 +1,293 @@
+"""The life of one job, from being submitted to its one outcome.
+
+Everything that changes a job's state is in `TRANSITIONS`. A signal that has no entry
+in a job's state changes nothing: servers send a second completion for some cancelled
+jobs, estimations that are late, and messages for jobs that were cancelled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from types import MappingProxyType
+
+from msgspec import UNSET, UnsetType
+
+from jobwire.exceptions import (
+    AppError,
+    ConnectionLostError,
+    JobCancelledError,
+    JobwireError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from jobwire.protocol.messages import (
+    Estimation,
+    Log,
+    Malformed,
+    Message,
+    Output,
+    ProcessCompleted,
+    ProcessGenerating,
+    ProcessStarts,
+    ProcessStreaming,
+    Progress,
+    UnexpectedError,
+)
+from jobwire.protocol.outputs import OutputLog
+from jobwire.types import ProgressUnit, Status
+
+__all__ = ("TRANSITIONS", "JobMachine", "Signal", "State")
+
+
+class State(Enum):
+    """Where a job is."""
+
+    SUBMITTING = auto()
+    """The request was made; the server has not confirmed it."""
+    ACCEPTED = auto()
+    """The server confirmed it and gave it an id."""
+    QUEUED = auto()
+    """It waits for its turn."""
+    RUNNING = auto()
+    """Its function runs."""
+    COMPLETED = auto()
+    """It gave its result."""
+    FAILED = auto()
+    """It ended with an error: the app's, the network's, or of the protocol."""
+    CANCELLED = auto()
+    """It was cancelled, here or on the server."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is one of the three ends, which nothing leaves."""
+        return self in _ENDS
+
+
+_ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+class Signal(Enum):
+    """What can happen to a job."""
+
+    ACCEPT = auto()
+    ESTIMATE = auto()
+    START = auto()
+    """Also every sign that it runs: progress, a log line, an output."""
+    COMPLETE = auto()
+    FAIL = auto()
+    CANCEL = auto()
+
+
+_END = {
+    Signal.COMPLETE: State.COMPLETED,
+    Signal.FAIL: State.FAILED,
+    Signal.CANCEL: State.CANCELLED,
+}
+
+TRANSITIONS: Mapping[State, Mapping[Signal, State]] = MappingProxyType(
+    {
+        State.SUBMITTING: {
+            Signal.ACCEPT: State.ACCEPTED,
+            Signal.FAIL: State.FAILED,
+            Signal.CANCEL: State.CANCELLED,
+        },
+        State.ACCEPTED: {
+            Signal.ESTIMATE: State.QUEUED,
+            # An app that caches (gr.cache) answers without queueing or starting.
+            Signal.START: State.RUNNING,
+            **_END,
+        },
+        State.QUEUED: {Signal.ESTIMATE: State.QUEUED, Signal.START: State.RUNNING, **_END},
+        State.RUNNING: {Signal.START: State.RUNNING, **_END},
+        State.COMPLETED: {},
+        State.FAILED: {},
+        State.CANCELLED: {},
+    }
+)
+
+
+class JobMachine:
+    """One job, as far as the wire tells about it.
+
+    Attributes:
+        fn_index: The endpoint's id on the server.
+        event_id: The server's id of the job; None until it is confirmed.
+        state: Where the job is.
+        code: The last thing that happened to it, in the words that callers know.
+        rank: Jobs ahead of it; None if unknown or running.
+        queue_size: Jobs that wait with it; None if unknown or running.
+        eta: Seconds to the result, as last told; None if unknown.
+        progress: The last progress; None if there was none.
+        outputs: What it gave and logged.
+        error: Why it failed or was cancelled; None otherwise.
+        version: Grows with each change, so that a reader knows whether it is up to
+            date.
+        changed_at: ``now`` of the last change, in monotonic seconds.
+    """
+
+    __slots__ = (
+        "changed_at",
+        "code",
+        "error",
+        "eta",
+        "event_id",
+        "fn_index",
+        "outputs",
+        "progress",
+        "queue_size",
+        "rank",
+        "state",
+        "version",
+    )
+
+    def __init__(self, fn_index: int, outputs: OutputLog, now: float) -> None:
+        self.fn_index = fn_index
+        self.event_id: str | None = None
+        self.state = State.SUBMITTING
+        self.code = Status.STARTING
+        self.rank: int | None = None
+        self.queue_size: int | None = None
+        self.eta: float | None = None
+        self.progress: list[ProgressUnit] | None = None
+        self.outputs = outputs
+        self.error: JobwireError | None = None
+        self.version = 0
+        self.changed_at = now
+
+    # -- what this side decides --
+
+    def accept(self, event_id: str, now: float) -> None:
+        """Note that the server confirmed the job.
+
+        Raises:
+            LocalProtocolError: It was confirmed or ended before.
+        """
+        if not self._signal(Signal.ACCEPT, Status.JOINING_QUEUE, now):
+            raise LocalProtocolError(f"a job that is {self.state.name} cannot be accepted")
+        self.event_id = event_id
+
+    def fail(self, error: JobwireError, now: float) -> bool:
+        """End the job with an error; False if it had ended before."""
+        return self._end(Signal.FAIL, Status.FINISHED, error, now)
+
+    def cancel(self, why: str, now: float) -> bool:
+        """End the job as cancelled; False if it had ended before."""
+        error = JobCancelledError(why, event_id=self.event_id)
+        return self._end(Signal.CANCEL, Status.CANCELLED, error, now)
+
+    def lose(self, why: str, now: float) -> bool:
+        """End the job because its connection is gone; False if it had ended before."""
+        error = ConnectionLostError(
+            f"lost the job {self.event_id or '(not confirmed by the server)'}: {why}",
+            event_id=self.event_id,
+            outputs=self.outputs.outputs,
+        )
+        return self.fail(error, now)
+
+    # -- what the server says --
+
+    def receive(self, message: Message, now: float) -> bool:
+        """Take a message for this job; False if it changed nothing."""
+        match message:
+            case Estimation():
+                if not self._signal(Signal.ESTIMATE, Status.IN_QUEUE, now):
+                    return False
+                self.rank = message.rank
+                self.queue_size = message.queue_size
+                self.eta = message.rank_eta
+            case ProcessStarts():
+                if not self._start(Status.PROCESSING, now):
+                    return False
+                self.eta = message.eta
+            case Progress():
+                if not self._start(Status.PROGRESS, now):
+                    return False
+                self.progress = message.progress_data
+            case Log():
+                # Only the code changes: rank, ETA and progress are still true.
+                if not self._signal(Signal.START, Status.LOG, now):
+                    return False
+                self.outputs.append_log(message)
+            case ProcessGenerating() | ProcessStreaming():
+                if isinstance(message.output.data, UnsetType) or not self._start(
+                    Status.ITERATING, now
+                ):
+                    return False
+                self.outputs.append(
+                    message.output.data, whole=isinstance(message, ProcessStreaming)
+                )
+            case ProcessCompleted():
+                return self._complete(message.output, message, now)
+            case UnexpectedError():
+                return self.fail(
+                    RemoteProtocolError(
+                        f"the server failed outside of the app: {message.message}",
+                        event_id=self.event_id,
+                    ),
+                    now,
+                )
+            case Malformed():
+                return self.fail(message.error, now)
+            case _:
+                return False
+        return True
+
+    def _start(self, code: Status, now: float) -> bool:
+        if not self._signal(Signal.START, code, now):
+            return False
+        self.rank = self.queue_size = None
+        return True
+
+    def _complete(self, output: Output, message: ProcessCompleted, now: float) -> bool:
+        if self.state.ended:
+            return False
+        if output.error is not UNSET or message.success is False:
+            return self.fail(self._app_error(output, message.title), now)
+        if isinstance(output.data, UnsetType):
+            # A cancelled job looks like a success without data (4.31 to 6.31).
+            return self.cancel("the job was cancelled on the server, not by this client", now)
+        try:
+            self.outputs.finish(output.data)
+        except RemoteProtocolError as error:
+            error.event_id = self.event_id
+            return self.fail(error, now)
+        return self._end(Signal.COMPLETE, Status.FINISHED, None, now)
+
+    def _app_error(self, output: Output, title: str | None) -> AppError:
+        if output.error in (None, UNSET):
+            text = (
+                "the app failed and does not tell callers why; its owner can see the "
+                "reason in its log, and show it with launch(show_error=True)"
+            )
+        else:
+            text = str(output.error)
+        return AppError(
+            text,
+            output.duration,
+            output.visible,
+            # The outer title is null when a generator fails after its first output.
+            output.title or title or "Error",
+            event_id=self.event_id,
+        )
+
+    # -- the only two places that write the state --
+
+    def _signal(self, signal: Signal, code: Status, now: float) -> bool:
+        state = TRANSITIONS[self.state].get(signal)
+        if state is None:
+            return False
+        self.state = state
+        self.code = code
+        self.changed_at = now
+        self.version += 1
+        return True
+
+    def _end(self, signal: Signal, code: Status, error: JobwireError | None, now: float) -> bool:
+        if not self._signal(signal, code, now):
+            return False
+        self.rank = 0
+        self.queue_size = self.eta = None
+        self.error = error
+        self.outputs.closed = True
+        return True

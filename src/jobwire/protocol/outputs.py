@@ -1,0 +1,158 @@
+"""What a job gave, in order: a log that any number of readers follow.
+
+A generator that streams a growing text sends the text once in small pieces. The log
+keeps those pieces as they came, so its size is the size of what arrived; a value is
+built when a reader comes to it, from the value that this reader had before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw
+
+from jobwire.exceptions import RemoteProtocolError
+from jobwire.protocol.diff import apply_edits
+from jobwire.protocol.messages import Log, Value, decode_value
+from jobwire.types import OutputUpdate
+
+__all__ = ("OutputCursor", "OutputLog", "Present")
+
+Present = Callable[[list[Any]], Any]
+"""Makes what callers see of one value for each of an endpoint's outputs."""
+
+
+class OutputLog:
+    """The outputs and log lines of one job, oldest first.
+
+    Attributes:
+        closed: Nothing more will come.
+        last_log: ``(text, level)`` of the last log line; None if there was none.
+    """
+
+    __slots__ = (
+        "_diffs",
+        "_entries",
+        "_has_result",
+        "_present",
+        "_result",
+        "closed",
+        "last_log",
+    )
+
+    def __init__(self, *, diffs: bool, present: Present) -> None:
+        self.closed = False
+        self.last_log: tuple[str, str] | None = None
+        self._diffs = diffs
+        self._present = present
+        self._entries: list[Value | Log] = []
+        self._result: Any = None
+        self._has_result = False
+
+    def append(self, data: Value, *, whole: bool = False) -> None:
+        """Add an output: raw JSON, or decoded.
+
+        Args:
+            data: One value for each of the endpoint's outputs.
+            whole: This job's outputs are never edits of the one before, whatever its
+                server does for others.
+        """
+        if whole:
+            self._diffs = False
+        # A Raw keeps the whole event alive that it was cut from.
+        self._entries.append(bytes(data) if isinstance(data, Raw) else data)
+
+    def append_log(self, line: Log) -> None:
+        """Add a log line."""
+        self._entries.append(line)
+        self.last_log = (line.log, line.level)
+
+    def finish(self, data: Value) -> None:
+        """Add the result and close the log.
+
+        Raises:
+            RemoteProtocolError: The result is damaged, or no list. The log is not
+                closed then.
+        """
+        self._result = self._present(_values(data))
+        self._has_result = True
+        self.closed = True
+
+    @property
+    def result(self) -> Any:
+        """The result, as callers see it; None before there is one."""
+        return self._result
+
+    def outputs(self) -> list[Any]:
+        """Return all outputs so far, as callers see them, oldest first."""
+        cursor = OutputCursor(self)
+        outputs = []
+        while (entry := cursor.next()) is not None:
+            if isinstance(entry, OutputUpdate):
+                outputs.append(entry.outputs)
+        return outputs
+
+
+class OutputCursor:
+    """One reader's place in an `OutputLog`; each sees everything, from the first on.
+
+    The values it gives share structure with each other wherever an edit did not
+    touch them: read them, do not change them.
+
+    Args:
+        log: What to read.
+        with_result: Give the result even if it was an output already. A generator's
+            result repeats its last output, so readers of outputs do not want it.
+    """
+
+    __slots__ = ("_log", "_lost", "_position", "_values", "_with_result")
+
+    def __init__(self, log: OutputLog, *, with_result: bool = False) -> None:
+        self._log = log
+        self._with_result = with_result
+        self._position = 0
+        self._values: list[Any] | None = None
+        self._lost = False
+
+    def next(self) -> OutputUpdate | Log | None:
+        """Return what comes next, or None if nothing is there (yet; see ``log.closed``).
+
+        Where an edit could not be made, the outputs from there on are unknown and
+        left out; the result, which is always whole, then ends the sequence.
+        """
+        log = self._log
+        entries = log._entries
+        while self._position < len(entries):
+            entry = entries[self._position]
+            self._position += 1
+            if isinstance(entry, Log):
+                return entry
+            if not self._lost:
+                try:
+                    return OutputUpdate(log._present(self._advance(entry)))
+                except RemoteProtocolError:
+                    self._lost = True
+        if log._has_result and self._position == len(entries):
+            self._position += 1
+            if self._with_result or self._lost or self._values is None:
+                return OutputUpdate(log.result, final=True)
+        return None
+
+    def _advance(self, entry: Value) -> list[Any]:
+        data = _values(entry)
+        if self._log._diffs and self._values is not None:
+            # A reloaded app can have more outputs than before: those are edits to null.
+            old = self._values + [None] * (len(data) - len(self._values))
+            data = [apply_edits(value, edits) for value, edits in zip(old, data, strict=False)]
+        self._values = data
+        return data
+
+
+def _values(data: Value) -> list[Any]:
+    values = decode_value(data)
+    if not isinstance(values, list):
+        raise RemoteProtocolError(
+            f"the outputs of a job are a list, the server sent {type(values).__name__}"
+        )
+    return values

@@ -1,0 +1,164 @@
+"""Arguments to wire data, and wire data to what callers get."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobwire.exceptions import ArgumentError
+from jobwire.protocol.outputs import Present
+from jobwire.protocol.schema import Component, Endpoint, Parameter
+
+__all__ = ("bind_arguments", "encode_body", "needs_info", "presenter")
+
+_MISSING: Any = object()
+
+
+def needs_info(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether binding these arguments takes the names and defaults of ``/info``."""
+    return bool(kwargs) or len(args) != len(_given(endpoint))
+
+
+def bind_arguments(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Return the wire data of a call: one value for each of the endpoint's inputs.
+
+    Inputs that callers do not give, such as state, get a null; the server puts in the
+    value that it keeps.
+
+    Raises:
+        ArgumentError: A required argument is missing, one is unknown, or there are
+            too many, or one is given twice.
+    """
+    given = _given(endpoint)
+    parameters = endpoint.parameters
+    if parameters is None or len(parameters) != len(given):
+        values = _bind_positions(endpoint, given, args, kwargs)
+    else:
+        values = _bind_names(endpoint, parameters, args, kwargs)
+    rest = iter(values)
+    return [None if component.skipped else next(rest) for component in endpoint.inputs]
+
+
+def _given(endpoint: Endpoint) -> list[Component]:
+    return [component for component in endpoint.inputs if not component.skipped]
+
+
+def _bind_positions(
+    endpoint: Endpoint,
+    given: Sequence[Component],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> list[Any]:
+    labels = [component.label or component.type or "value" for component in given]
+    if kwargs:
+        raise ArgumentError(
+            f"{endpoint.label} takes its {len(labels)} arguments by position only; the app "
+            f"names none. In order: {', '.join(labels) or 'none'}",
+            endpoint=endpoint.label,
+            parameter=next(iter(kwargs)),
+        )
+    if len(args) != len(labels):
+        raise ArgumentError(
+            f"{endpoint.label} takes {len(labels)} arguments, not {len(args)}; in order: "
+            f"{', '.join(labels) or 'none'}",
+            endpoint=endpoint.label,
+        )
+    return list(args)
+
+
+def _bind_names(
+    endpoint: Endpoint,
+    parameters: Sequence[Parameter],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> list[Any]:
+    signature = f"{endpoint.label}({', '.join(map(_declare, parameters))})"
+    if len(args) > len(parameters):
+        raise ArgumentError(
+            f"too many arguments: {len(args)} given, {signature} takes {len(parameters)}",
+            endpoint=endpoint.label,
+        )
+    values = [*args, *[_MISSING] * (len(parameters) - len(args))]
+    positions = {parameter.name: position for position, parameter in enumerate(parameters)}
+    for name, value in kwargs.items():
+        position = positions.get(name)
+        if position is None:
+            near = difflib.get_close_matches(name, positions, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ArgumentError(
+                f"unknown argument {name!r}: the signature is {signature}{hint}",
+                endpoint=endpoint.label,
+                parameter=name,
+            )
+        if position < len(args):
+            raise ArgumentError(
+                f"argument {name!r} is given twice, by position and by name; "
+                f"the signature is {signature}",
+                endpoint=endpoint.label,
+                parameter=name,
+            )
+        values[position] = value
+    for position, parameter in enumerate(parameters):
+        if values[position] is _MISSING:
+            if not parameter.has_default:
+                raise ArgumentError(
+                    f"missing argument {parameter.name!r}: the signature is {signature}",
+                    endpoint=endpoint.label,
+                    parameter=parameter.name,
+                )
+            values[position] = parameter.default
+    return values
+
+
+def _declare(parameter: Parameter) -> str:
+    return f"{parameter.name}={parameter.default!r}" if parameter.has_default else parameter.name
+
+
+def encode_body(endpoint: Endpoint, data: Sequence[Any], **fields: Any) -> bytes:
+    """Encode the body of a submission.
+
+    ``json`` rather than something faster: it sends NaN, infinities and lone surrogates
+    as Gradio, which is Python too, reads them, where others send null or refuse.
+
+    Raises:
+        ArgumentError: A value cannot be written as JSON.
+    """
+    body = {"data": data, "fn_index": endpoint.id, **fields}
+    try:
+        return json.dumps(body).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        for component, value in zip(endpoint.inputs, data, strict=False):
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError, RecursionError) as reason:
+                name = component.label or component.type
+                raise ArgumentError(
+                    f"{endpoint.label}: the value for {name!r} ({type(value).__name__}) cannot "
+                    f"be sent as JSON: {reason}",
+                    endpoint=endpoint.label,
+                    parameter=name,
+                ) from None
+        raise ArgumentError(str(error), endpoint=endpoint.label) from None
+
+
+def presenter(endpoint: Endpoint) -> Present:
+    """Return what makes a caller's value of one value for each of the outputs.
+
+    As in ``gradio_client``: skipped outputs are left out; of the others, one alone is
+    given bare, and none or several as a tuple.
+    """
+    kept = [index for index, component in enumerate(endpoint.outputs) if not component.skipped]
+    if len(kept) == 1:
+        only = kept[0]
+
+        def present_one(values: list[Any]) -> Any:
+            return values[only] if only < len(values) else None
+
+        return present_one
+
+    def present(values: list[Any]) -> Any:
+        return tuple(values[index] for index in kept if index < len(values))
+
+    return present

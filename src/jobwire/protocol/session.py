@@ -1,0 +1,496 @@
+"""Many jobs over one event stream: when to open it, resume it, and give up.
+
+`SessionProtocol` does no I/O and knows no clock. Tell it what happened, with ``now``
+in monotonic seconds; afterwards, always, carry out ``actions()``, look after the jobs
+in ``changed()``, and see ``next_timer()``.
+
+Rules that servers force on it, each found by experiment:
+
+* A stream is opened only after a job was accepted; before, the server answers that
+  it knows no such session.
+* Messages for a job can come before the reply to its submission.
+* A stream that the server ends in the ordinary way may end while a job that was
+  accepted a moment before waits for it; the stream is opened again.
+* Servers since 4.24 forget the session of a stream that breaks. Its jobs are lost.
+  The old stream may still swallow the messages of new jobs until the server notices,
+  so new jobs belong into a new session (`damaged`).
+* For the same reason a stream is never closed from this side while jobs may join it.
+* ``/cancel`` stops *all* running jobs of a function in the session, and those others
+  are never heard of again. It is sent in a way, or at a time, that spares them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from jobwire.exceptions import (
+    ClientClosedError,
+    ConnectError,
+    JobwireError,
+    RemoteProtocolError,
+    ServerError,
+    shown,
+)
+from jobwire.protocol.dialects import Dialect
+from jobwire.protocol.job import JobMachine, State
+from jobwire.protocol.messages import (
+    CloseStream,
+    Heartbeat,
+    Malformed,
+    Message,
+    ProcessCompleted,
+    ProcessStarts,
+    UnexpectedError,
+    decode_message,
+)
+from jobwire.protocol.retry import RetryPolicy
+from jobwire.protocol.sse import MAX_EVENT_SIZE, SSEParser
+
+__all__ = (
+    "IDLE_TIMEOUT",
+    "Action",
+    "CloseEventStream",
+    "OpenEventStream",
+    "SessionProtocol",
+    "StopJob",
+)
+
+IDLE_TIMEOUT = 90.0
+"""Seconds of silence after which a stream with jobs counts as dead. Servers send a
+heartbeat every 15 s; a function that holds the interpreter lock can delay some."""
+
+END_TIMEOUT = 5.0
+"""Seconds that a server has to end a stream after it said that it is about to."""
+
+MAX_UNCLAIMED_SIZE = 64 * 1024 * 1024
+"""Bytes kept of messages whose job is still being confirmed; as for one event. The
+reply is already on its way then, so reaching this takes a server gone wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEventStream:
+    """Open the session's event stream, and report how that went."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseEventStream:
+    """Drop the event stream; do not report that."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Tell the server to stop a job.
+
+    Attributes:
+        event_id: The job.
+        fn_index: What to send as its function: the real one where every running job
+            of it may be stopped, else `NO_FUNCTION`.
+    """
+
+    event_id: str
+    fn_index: int
+
+
+Action = OpenEventStream | CloseEventStream | StopJob
+
+NO_FUNCTION = -1
+"""A function index that no server has. With it, ``/cancel`` of a recent server takes
+the one job out of the queue or closes its generator, and leaves other jobs alone; but
+it does not interrupt an ``async def``."""
+
+
+class _Stream(Enum):
+    CLOSED = auto()
+    OPENING = auto()
+    OPEN = auto()
+    ENDING = auto()  # the server said that it is about to end it
+
+
+class SessionProtocol:
+    """The jobs of one session and the stream that tells of them.
+
+    Attributes:
+        damaged: The server has dropped this session, or may do so any moment; submit
+            new jobs in another one.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        idle_timeout: float | None = IDLE_TIMEOUT,
+        max_event_size: int = MAX_EVENT_SIZE,
+        max_unclaimed_size: int = MAX_UNCLAIMED_SIZE,
+        retry: RetryPolicy | None = None,
+        jitter: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            dialect: How the server speaks.
+            idle_timeout: Seconds of silence after which jobs are given up; None waits
+                for ever.
+            max_event_size: Bytes of one event of the stream.
+            max_unclaimed_size: Bytes kept for jobs that are still being confirmed.
+            retry: How often to try to open the stream.
+            jitter: For ``retry``: a random number from 0 to 1.
+        """
+        self.damaged = False
+        self._dialect = dialect
+        self._idle_timeout = idle_timeout
+        self._max_event_size = max_event_size
+        self._max_unclaimed_size = max_unclaimed_size
+        self._retry = retry or RetryPolicy()
+        self._jitter = jitter
+
+        self._submitting: set[JobMachine] = set()
+        self._jobs: dict[str, JobMachine] = {}  # accepted and not ended
+        self._running: Counter[int] = Counter()  # of _jobs, by function
+        # Cancelled here, but the server cannot be told yet: event id -> (function,
+        # whether it runs).
+        self._abandoned: dict[str, tuple[int, bool]] = {}
+        self._unclaimed: dict[str, list[Message]] = {}
+        self._unclaimed_size = 0
+
+        self._stream = _Stream.CLOSED
+        self._parser = SSEParser(max_event_size=max_event_size)
+        self._failures = 0  # to open the stream, or to hear of a job on it
+        self._open_at: float | None = None
+        self._heard_at = 0.0
+
+        self._actions: list[Action] = []
+        self._changed: dict[JobMachine, None] = {}  # in order, each once
+
+    # -- what comes out --
+
+    def actions(self) -> list[Action]:
+        """Return what is to be done now, in order, and forget it."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def changed(self) -> list[JobMachine]:
+        """Return the jobs that changed since the last call, in order of their change."""
+        if not self._changed:
+            return []
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+    def next_timer(self) -> float | None:
+        """Return when to call `handle_timer`, in monotonic seconds; None for never."""
+        times = []
+        if self._open_at is not None:
+            times.append(self._open_at)
+        if self._stream is _Stream.ENDING:
+            times.append(self._heard_at + END_TIMEOUT)
+        elif self._stream is not _Stream.CLOSED and self._jobs and self._idle_timeout is not None:
+            times.append(self._heard_at + self._idle_timeout)
+        return min(times, default=None)
+
+    @property
+    def idle(self) -> bool:
+        """No job is being submitted or waited for."""
+        return not self._submitting and not self._jobs
+
+    # -- what this side wants --
+
+    def submit(self, job: JobMachine) -> None:
+        """Note that a job is being sent; `accepted` or `rejected` must follow."""
+        self._submitting.add(job)
+
+    def accepted(self, job: JobMachine, event_id: str, now: float) -> None:
+        """Note that the server took a job and gave it an id."""
+        if job in self._submitting:
+            self._submitting.remove(job)
+            if job.state.ended:
+                self._stop(event_id, job.fn_index, running=False)
+            else:
+                job.accept(event_id, now)
+                self._jobs[event_id] = job
+                self._changed[job] = None
+        else:
+            self._accepted_too_late(job, event_id, now)
+        for message in self._unclaimed.pop(event_id, ()):
+            self._route(message, now)
+        self._forget_unclaimed()
+        self._heard_at = max(self._heard_at, now)
+        self._open_if_needed(now)
+
+    def rejected(self, job: JobMachine, error: JobwireError, now: float) -> None:
+        """Note that a job could not be submitted."""
+        self._submitting.discard(job)
+        self._forget_unclaimed()
+        if job.fail(error, now):
+            self._changed[job] = None
+
+    def cancel(self, job: JobMachine, now: float) -> bool:
+        """End a job as cancelled, and see that the server stops it as soon as it can.
+
+        Returns:
+            False if the job had ended before; nothing changes then.
+        """
+        running = job.state is State.RUNNING
+        if not job.cancel("the job was cancelled", now):
+            return False
+        self._changed[job] = None
+        event_id = job.event_id
+        if event_id is not None and event_id in self._jobs:
+            del self._jobs[event_id]
+            if running:
+                self._running[job.fn_index] -= 1
+            self._stop(event_id, job.fn_index, running=running)
+            self._stop_abandoned(job.fn_index)
+        return True
+
+    def close(self, now: float) -> None:
+        """Fail every job that is in flight, and drop the stream."""
+        for job in [*self._submitting, *self._jobs.values()]:
+            error = ClientClosedError(
+                "the client was closed while the job was in flight", event_id=job.event_id
+            )
+            if job.fail(error, now):
+                self._changed[job] = None
+        self._forget_jobs()
+        self._drop_stream()
+
+    # -- what happens to the stream --
+
+    def stream_opened(self, now: float) -> None:
+        """Note that the server answered and its events follow."""
+        self._stream = _Stream.OPEN
+        self._parser = SSEParser(max_event_size=self._max_event_size)
+        self._heard_at = now
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes of the stream, cut anywhere."""
+        if self._stream is not _Stream.OPEN:
+            return  # of a stream that was given up, or after its end
+        self._heard_at = now
+        try:
+            events = self._parser.feed(data)
+        except RemoteProtocolError as error:
+            self._give_up(error, now)
+            return
+        for event in events:
+            self._receive(decode_message(event.data), len(event.data), now)
+            if self._stream is not _Stream.OPEN:
+                break
+
+    def receive_eof(self, now: float) -> None:
+        """Note that the server ended the stream as HTTP has it: nothing was cut off."""
+        if self._stream is _Stream.CLOSED:
+            return
+        announced = self._stream is _Stream.ENDING
+        self._stream = _Stream.CLOSED
+        if self._dialect.announces_close and not announced and self._jobs:
+            self._lose("the server ended the stream before the job", now)
+        else:
+            self._reopen(now)
+
+    def receive_error(self, error: JobwireError, now: float) -> None:
+        """Note that the stream could not be opened, or that it broke."""
+        if self._stream is _Stream.CLOSED:
+            return
+        opening = self._stream is _Stream.OPENING
+        self._stream = _Stream.CLOSED
+        if opening and isinstance(error, (ConnectError, ServerError)):
+            # Nothing is lost yet: the server keeps the messages for the stream.
+            delay = self._retry.delay(
+                self._failures + 1, error, jitter=self._jitter, repeatable=True
+            )
+            if delay is None:
+                self._lose(f"its stream cannot be opened: {error}", now)
+            else:
+                self._failures += 1
+                self._open_at = now + delay
+        elif self._dialect.resumable:
+            self._reopen(now, error)
+        elif not self._jobs and not self._submitting:
+            self.damaged = True
+        else:
+            self._lose(str(error), now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what was due by ``now``; harmless if nothing was."""
+        if self._open_at is not None and now >= self._open_at:
+            self._open_at = None
+            self._open_if_needed(now)
+        due = self.next_timer()
+        if due is None or now < due or self._stream is _Stream.CLOSED:
+            return
+        silence = f"nothing was heard from the server for {now - self._heard_at:.0f} s"
+        self._drop_stream()
+        if self._dialect.resumable:
+            self._reopen(now, JobwireError(silence))
+        else:
+            self._lose(silence, now)
+
+    # -- messages --
+
+    def _receive(self, message: Message, size: int, now: float) -> None:
+        if isinstance(message, Heartbeat):
+            return
+        if isinstance(message, CloseStream):
+            # Read to the end: a server that is cut off here drops the session.
+            self._stream = _Stream.ENDING
+        elif message.event_id is not None:
+            if message.event_id in self._jobs or message.event_id in self._abandoned:
+                self._route(message, now)
+            elif self._submitting:
+                self._keep(message, message.event_id, size)
+        elif isinstance(message, UnexpectedError):
+            self._stream_failed(message, now)
+        elif isinstance(message, Malformed):
+            self._give_up(message.error, now)
+
+    def _route(self, message: Message, now: float) -> None:
+        event_id = message.event_id or ""
+        if (job := self._jobs.get(event_id)) is not None:
+            self._failures = 0
+            ran = job.state is State.RUNNING
+            if job.receive(message, now):
+                self._changed[job] = None
+            runs = job.state is State.RUNNING
+            if runs and not ran:
+                self._running[job.fn_index] += 1
+            if job.state.ended:
+                del self._jobs[event_id]
+                if ran:
+                    self._running[job.fn_index] -= 1
+                self._stop_abandoned(job.fn_index)
+        elif event_id in self._abandoned:
+            if isinstance(message, ProcessCompleted):
+                del self._abandoned[event_id]
+            elif isinstance(message, ProcessStarts):
+                fn_index, _ = self._abandoned.pop(event_id)
+                self._stop(event_id, fn_index, running=True)
+
+    def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
+        # The session broke, or was closed, while the job was on its way. The server
+        # may have dropped it with the others, and would never say so.
+        if not job.state.ended:
+            job.accept(event_id, now)
+            job.lose("the session broke while the job was being submitted", now)
+            self._changed[job] = None
+
+    def _forget_unclaimed(self) -> None:
+        if not self._submitting:
+            self._unclaimed.clear()
+            self._unclaimed_size = 0
+
+    def _keep(self, message: Message, event_id: str, size: int) -> None:
+        self._unclaimed_size += size
+        if self._unclaimed_size > self._max_unclaimed_size:
+            message = Malformed(
+                RemoteProtocolError(
+                    f"more than {self._max_unclaimed_size} bytes came for the job before "
+                    "the server confirmed it",
+                    event_id=event_id,
+                ),
+                event_id,
+            )
+            self._unclaimed[event_id] = [message]
+        else:
+            self._unclaimed.setdefault(event_id, []).append(message)
+
+    def _stream_failed(self, message: UnexpectedError, now: float) -> None:
+        text = message.message or ""
+        self._drop_stream()
+        if message.session_not_found or "not found" in text.lower():
+            self._lose("the server does not know the session any more", now)
+        elif "stopped" in text.lower():
+            # It repeats this without end, and never ends the stream.
+            self._lose("the server was stopped", now)
+        else:
+            # Its own end of the stream is gone, the session is not.
+            self._reopen(now, RemoteProtocolError(f"the stream failed: {shown(text)}"))
+
+    # -- stopping what was cancelled --
+
+    def _stop(self, event_id: str, fn_index: int, *, running: bool) -> None:
+        """Have the server stop a job now, or remember to do it later."""
+        if self._dialect.cancel == "reset":
+            can_stop = running
+        elif running and not self._others(fn_index):
+            can_stop = True
+        elif self._dialect.precise_cancel:
+            can_stop = True
+            fn_index = NO_FUNCTION
+        else:
+            # A job that waits runs all the same when its turn comes, and then
+            # /cancel really stops it.
+            can_stop = running and not self._running[fn_index]
+        if can_stop:
+            self._actions.append(StopJob(event_id, fn_index))
+        else:
+            self._abandoned[event_id] = (fn_index, running)
+
+    def _others(self, fn_index: int) -> bool:
+        """Whether somebody waits for a job of the function."""
+        return any(job.fn_index == fn_index for job in self._jobs.values()) or any(
+            job.fn_index == fn_index and not job.state.ended for job in self._submitting
+        )
+
+    def _stop_abandoned(self, fn_index: int) -> None:
+        """Stop the cancelled jobs that ran on for the sake of others of the function."""
+        if self._abandoned and not self._running[fn_index]:
+            for event_id, (other_index, running) in list(self._abandoned.items()):
+                if other_index == fn_index and running:
+                    del self._abandoned[event_id]
+                    self._stop(event_id, fn_index, running=True)
+
+    # -- the stream --
+
+    def _open_if_needed(self, now: float) -> None:
+        wanted = self._jobs or self._abandoned
+        if wanted and self._stream is _Stream.CLOSED and self._open_at is None:
+            self._stream = _Stream.OPENING
+            self._heard_at = now
+            self._actions.append(OpenEventStream())
+
+    def _reopen(self, now: float, error: JobwireError | None = None) -> None:
+        """Open the stream again for the jobs that wait on it, but not without end."""
+        if not self._jobs or (error is None and not self._failures):
+            self._failures += 1
+            self._open_if_needed(now)
+            return
+        failure = error or RemoteProtocolError("the server ends the stream again and again")
+        delay = self._retry.delay(self._failures + 1, failure, jitter=self._jitter, repeatable=True)
+        if delay is None:
+            self._lose(str(failure), now)
+        else:
+            self._failures += 1
+            self._open_at = now + delay
+
+    def _drop_stream(self) -> None:
+        self._open_at = None
+        if self._stream is not _Stream.CLOSED:
+            self._stream = _Stream.CLOSED
+            self._actions.append(CloseEventStream())
+
+    def _give_up(self, error: RemoteProtocolError, now: float) -> None:
+        """End the stream and every job on it: any of them may have been meant."""
+        self._drop_stream()
+        for job in self._jobs.values():
+            if job.fail(error, now):
+                self._changed[job] = None
+        self._broken()
+
+    def _lose(self, why: str, now: float) -> None:
+        for job in self._jobs.values():
+            if job.lose(why, now):
+                self._changed[job] = None
+        self._broken()
+
+    def _broken(self) -> None:
+        self.damaged = True
+        self._failures = 0
+        self._forget_jobs()
+
+    def _forget_jobs(self) -> None:
+        self._submitting.clear()
+        self._jobs.clear()
+        self._abandoned.clear()
+        self._running.clear()
+        self._unclaimed.clear()
+        self._unclaimed_size = 0

@@ -1,0 +1,1 @@
+"""The plain face of `client`: the same names, blocking, from any thread."""

@@ -1,0 +1,168 @@
+"""The client, for plain code."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from jobwire.client.client import AsyncClient
+from jobwire.protocol.schema import AppSchema
+from jobwire.protocol.session import IDLE_TIMEOUT
+from jobwire.protocol.sse import MAX_EVENT_SIZE
+from jobwire.sync.job import Job
+from jobwire.sync.loop import loop_thread
+from jobwire.transports.base import Transport, TransportOptions
+
+__all__ = ("Client",)
+
+
+class Client:
+    """Calls the endpoints of a running Gradio app.
+
+    ::
+
+        with Client("http://127.0.0.1:7860") as client:
+            print(client.predict("Ada", api_name="/greet"))
+
+            for output in client.submit(10, api_name="/count"):
+                print(output)
+
+    Connects when it is made. Any number of threads may use a client at once; all
+    clients of a process share one thread that does the work. A client that is not
+    closed is closed when nobody holds it or a job of it any more.
+
+    The arguments are those of `AsyncClient`, and so are the errors, those of
+    `AsyncClient.connect` included.
+    """
+
+    def __init__(
+        self,
+        src: str,
+        token: str | None = None,
+        max_workers: int = 40,
+        verbose: bool = True,
+        auth: tuple[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_verify: bool = True,
+        connect_timeout: float | None = 10.0,
+        read_timeout: float | None = 60.0,
+        idle_timeout: float | None = IDLE_TIMEOUT,
+        max_event_size: int = MAX_EVENT_SIZE,
+        transport: Callable[[TransportOptions], Transport] | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            src,
+            token,
+            max_workers,
+            verbose,
+            auth,
+            headers=headers,
+            ssl_verify=ssl_verify,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            idle_timeout=idle_timeout,
+            max_event_size=max_event_size,
+            transport=transport,
+        )
+        self._loop = loop_thread()
+        self._loop.adopt(self._client)
+        weakref.finalize(self, self._loop.discard, self._client).atexit = False
+        try:
+            self._loop.run(self._client.connect())
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.src!r})"
+
+    @property
+    def src(self) -> str:
+        """The app's root, with a trailing slash."""
+        return self._client.src
+
+    @property
+    def session_hash(self) -> str:
+        """The name under which the server keeps this client's state."""
+        return self._client.session_hash
+
+    def close(self) -> None:
+        """Close every connection. See `AsyncClient.aclose`."""
+        self._loop.run(self._client.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def predict(
+        self,
+        *args: Any,
+        api_name: str | None = None,
+        fn_index: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call an endpoint and wait for its result. See `AsyncClient.predict`.
+
+        Blocks without a limit; ``submit(...).result(timeout)`` has one. Ctrl-C cancels
+        the job.
+        """
+        return self._loop.run(
+            self._client.predict(
+                *args, api_name=api_name, fn_index=fn_index, headers=headers, **kwargs
+            )
+        )
+
+    def submit(
+        self,
+        *args: Any,
+        api_name: str | None = None,
+        fn_index: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        result_callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
+        **kwargs: Any,
+    ) -> Job:
+        """Call an endpoint and return the job, without waiting for the server to take it.
+
+        See `AsyncClient.submit`. Blocks only while ``/info`` is fetched, the first time
+        that it is needed. ``result_callbacks`` run in the thread that
+        `Job.add_done_callback` names.
+        """
+        job = self._loop.run(
+            self._submit(*args, api_name=api_name, fn_index=fn_index, headers=headers, **kwargs)
+        )
+        if result_callbacks is not None:
+            callbacks = [result_callbacks] if callable(result_callbacks) else result_callbacks
+            job.add_done_callback(lambda _: _call_with_result(callbacks, job))
+        return job
+
+    async def _submit(self, *args: Any, **kwargs: Any) -> Job:
+        return Job(self, await self._client.submit(*args, **kwargs))
+
+    def reset_session(self) -> None:
+        """Start a new session. See `AsyncClient.reset_session`."""
+        self._loop.run(self._reset_session())
+
+    async def _reset_session(self) -> None:
+        self._client.reset_session()
+
+    def schema(self) -> AppSchema:
+        """Return what the app offers. See `AsyncClient.schema`."""
+        return self._loop.run(self._client.schema())
+
+
+def _call_with_result(callbacks: Sequence[Callable[..., object]], job: Job) -> None:
+    if not job.cancelled() and job.exception() is None:
+        result = job.result()
+        for callback in callbacks:
+            callback(*result) if isinstance(result, tuple) else callback(result)

@@ -1,0 +1,161 @@
+"""A job, for plain code."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jobwire.client.job import AsyncJob
+from jobwire.exceptions import JobCancelledError, JobwireError
+from jobwire.types import StatusUpdate, Update
+
+if TYPE_CHECKING:
+    from jobwire.sync.client import Client
+
+__all__ = ("Job",)
+
+T = TypeVar("T")
+
+_END: Any = object()
+
+
+class Job(concurrent.futures.Future[Any]):
+    """A call to an app's endpoint, from being submitted to its one outcome.
+
+    Made by `Client.submit`. It is a `concurrent.futures.Future`, so
+    ``concurrent.futures.wait`` and ``as_completed`` work with it, and iterating over
+    it gives each output as it arrives. Any number of threads may use it at once; each
+    iterator sees every output, from the first on.
+
+    Waiting takes no thread but the one that waits.
+    """
+
+    def __init__(self, client: Client, job: AsyncJob) -> None:
+        super().__init__()
+        # Holding the client keeps it from being closed as garbage before its jobs end.
+        self._client = client
+        self._loop = client._loop
+        self._job = job
+        self._own_iterator: Iterator[Any] | None = None
+        job.add_done_callback(self._finish)
+
+    def __repr__(self) -> str:
+        return repr(self._job).replace("AsyncJob", "Job")
+
+    def _finish(self, job: AsyncJob) -> None:
+        """Take over the outcome. Runs in the loop's thread."""
+        error = job._machine.error
+        if job.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif error is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(job._machine.outputs.result)
+
+    @property
+    def event_id(self) -> str | None:
+        """The server's id of the job; None until the server confirmed it."""
+        return self._job.event_id
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job to end and return its result. See `AsyncJob.result`.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes, 0 not at all. The
+                job goes on when they have passed.
+
+        Raises:
+            TimeoutError: ``timeout`` passed first.
+            JobCancelledError: The job was cancelled; a
+                ``concurrent.futures.CancelledError``.
+            JobwireError: The job failed.
+        """
+        try:
+            return super().result(timeout)
+        except concurrent.futures.CancelledError:
+            raise self._cancelled_error() from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the job to end and return why it failed. See `AsyncJob.exception`."""
+        try:
+            return super().exception(timeout)
+        except concurrent.futures.CancelledError:
+            raise self._cancelled_error() from None
+
+    def _cancelled_error(self) -> JobwireError:
+        error = self._job._machine.error or JobCancelledError("the job was cancelled")
+        return error.with_traceback(None)
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Any]], object]) -> None:
+        """Have ``fn(job)`` called once the job has ended, or soon if it has.
+
+        Args:
+            fn: Called in a thread that all callbacks of the process share, one after
+                another; never in the thread of the event loop. What it raises is
+                logged.
+        """
+        super().add_done_callback(lambda _: self._loop.call_back(fn, self))
+
+    def running(self) -> bool:
+        """Whether the server is running the job's function. Does not block."""
+        return self._job.running()
+
+    def outputs(self) -> list[Any]:
+        """Return the outputs so far, oldest first. See `AsyncJob.outputs`."""
+        return self._loop.run(_do(self._job.outputs))
+
+    def status(self) -> StatusUpdate:
+        """Return where the job is now. See `AsyncJob.status`."""
+        return self._loop.run(_do(self._job.status))
+
+    def cancel(self) -> bool:
+        """End the job now, and have the server stop it. See `AsyncJob.cancel`.
+
+        Blocks until the server was told, 15 seconds at most.
+        """
+        return self._loop.run(self._job.cancel())
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the outputs, from the first on, as they arrive; blocks for each.
+
+        Raises:
+            As `result`, after the last output, if the job does not succeed.
+        """
+        return self._iterate(aiter(self._job))
+
+    def __next__(self) -> Any:
+        """Return the next output that ``next(job)`` has not returned yet."""
+        if self._own_iterator is None:
+            self._own_iterator = iter(self)
+        return next(self._own_iterator)
+
+    def updates(self) -> Iterator[Update]:
+        """Iterate over everything that happens to the job. See `AsyncJob.updates`."""
+        return self._iterate(self._job.updates())
+
+    async def __aiter__(self) -> AsyncGenerator[Update]:
+        """Iterate over everything that happens, from asynchronous code, as `updates`.
+
+        For programs written for ``gradio_client``; in new ones, use `AsyncClient`.
+        """
+        updates = self._job.updates()
+        while True:
+            future = self._loop.start(_next(updates))
+            if (update := await asyncio.wrap_future(future)) is _END:
+                return
+            yield update
+
+    def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:
+        while (item := self._loop.run(_next(source))) is not _END:
+            yield item
+
+
+async def _do(fn: Callable[[], T]) -> T:
+    return fn()
+
+
+async def _next(source: AsyncIterator[Any]) -> Any:
+    return await anext(source, _END)

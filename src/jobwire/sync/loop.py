@@ -1,0 +1,161 @@
+"""One event loop in one thread, for every blocking client of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jobwire.exceptions import LocalProtocolError
+
+if TYPE_CHECKING:
+    from jobwire.client.client import AsyncClient
+
+__all__ = ("LoopThread", "loop_thread")
+
+T = TypeVar("T")
+
+_EXIT_TIMEOUT = 2.0
+"""Seconds that clients have to close when the interpreter exits. A server that does
+not answer must not keep a program from ending."""
+
+
+class LoopThread:
+    """A daemon thread that runs an event loop, and one more for users' callbacks.
+
+    Every method may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
+        self._callbacks: concurrent.futures.ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._main, name="jobwire", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and wait for it.
+
+        If the wait is interrupted, by Ctrl-C for one, the coroutine is cancelled.
+
+        Raises:
+            LocalProtocolError: Called from the loop's own thread, where waiting would
+                never end; or in a forked child, where the loop does not run.
+            BaseException: Whatever the coroutine raises.
+        """
+        try:
+            future = self.start(work)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine in the loop and return its future."""
+        if os.getpid() != self._pid:
+            raise LocalProtocolError(
+                "this client was made before os.fork(); its connections belong to the parent. "
+                "Make a client in the child"
+            )
+        if threading.current_thread() is self._thread:
+            raise LocalProtocolError(
+                "a blocking call from inside jobwire's event loop would wait for itself; "
+                "use AsyncClient in asynchronous code"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call_back(self, fn: Callable[..., object], *args: object) -> None:
+        """Call a user's function in a thread of its own, one after another.
+
+        Never in the loop's thread: what blocks there stops every job of the process.
+        """
+        with self._lock:
+            if self._callbacks is None:
+                self._callbacks = concurrent.futures.ThreadPoolExecutor(
+                    1, thread_name_prefix="jobwire-callbacks"
+                )
+        self._callbacks.submit(_report, fn, *args)
+
+    def adopt(self, client: AsyncClient) -> None:
+        """Close the client when the interpreter exits, if nobody did."""
+        self._clients.add(client)
+
+    def discard(self, client: AsyncClient) -> None:
+        """Close a client that nobody uses any more. Does not wait, whatever the thread."""
+        if os.getpid() == self._pid and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(client.aclose(), self._loop)
+
+    def stop(self) -> None:
+        """Close every client, then end the threads."""
+        if os.getpid() != self._pid or not self._thread.is_alive():
+            return
+
+        async def close_all() -> None:
+            await asyncio.gather(
+                *(client.aclose() for client in list(self._clients)), return_exceptions=True
+            )
+
+        with contextlib.suppress(TimeoutError):
+            self.start(close_all()).result(_EXIT_TIMEOUT)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_EXIT_TIMEOUT)
+        if self._callbacks is not None:
+            self._callbacks.shutdown(wait=False, cancel_futures=True)
+
+
+def _report(fn: Callable[..., object], *args: object) -> None:
+    try:
+        fn(*args)
+    except Exception:
+        import logging
+
+        logging.getLogger("jobwire").exception("a callback failed")
+
+
+_current: LoopThread | None = None
+_current_lock = threading.Lock()
+
+
+def loop_thread() -> LoopThread:
+    """Return the process's loop thread; starts it the first time."""
+    global _current
+    with _current_lock:
+        if _current is None:
+            _current = LoopThread()
+            atexit.register(_stop)
+        return _current
+
+
+def _stop() -> None:
+    if _current is not None:
+        _current.stop()
+
+
+def _after_fork_in_child() -> None:
+    # Neither the thread nor the state of the lock came along.
+    global _current, _current_lock
+    _current = None
+    _current_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

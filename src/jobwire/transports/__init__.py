@@ -1,0 +1,1 @@
+"""The network, behind one small seam: see `base`."""

@@ -1,0 +1,189 @@
+"""The default transport: aiohttp. The only file that names it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from jobwire.exceptions import (
+    ConnectError,
+    ConnectionLostError,
+    RemoteProtocolError,
+    TransportError,
+    TransportTimeoutError,
+    shown,
+)
+from jobwire.transports.base import MAX_BODY_SIZE, EventStream, Response, Timeouts, TransportOptions
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ("AiohttpTransport",)
+
+_KEEPALIVE = 4.0
+"""Seconds that an idle connection is kept. uvicorn, under every Gradio app, closes
+after 5; a request that is sent at that moment is lost, and nobody can tell whether the
+server saw it."""
+
+
+class AiohttpTransport:
+    """A `Transport` over one pool of connections."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | Literal[False] | None = None
+
+    def _open(self, url: str) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,  # the caller limits what it sends; a stream must never wait
+                    keepalive_timeout=_KEEPALIVE,
+                ),
+                # Servers are often named by address, which a strict jar refuses.
+                cookie_jar=aiohttp.CookieJar(unsafe=True),
+                headers=self._options.headers,
+                timeout=self._timeout(self._options.timeouts),
+                # Asked once. aiohttp's trust_env reads the environment and ~/.netrc
+                # for every request.
+                proxy=_proxy(url),
+            )
+        return self._session
+
+    @staticmethod
+    def _timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=None, sock_connect=timeouts.connect, sock_read=timeouts.read
+        )
+
+    def _arguments(self, url: str, timeouts: Timeouts | None) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"allow_redirects": False}
+        if timeouts is not None:
+            arguments["timeout"] = self._timeout(timeouts)
+        if url.startswith("https:"):
+            if self._tls is None:
+                self._tls = _tls_context() if self._options.verify else False
+            arguments["ssl"] = self._tls
+        return arguments
+
+    async def request(
+        self,
+        method: Literal["GET", "POST"],
+        url: str,
+        *,
+        body: bytes | Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> Response:
+        if isinstance(body, bytes):
+            headers = {"content-type": "application/json", **(headers or {})}
+        with _mapped_errors(url):
+            async with self._open(url).request(
+                method, url, data=body, headers=headers, **self._arguments(url, timeouts)
+            ) as response:
+                data = await _read(response, url)
+                if response.status >= 500:
+                    # uvicorn drops the connection after an error in the app, a moment
+                    # after its answer; the next request on it would be lost.
+                    response.close()
+                return Response(response.status, _lower(response.headers), data)
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, *, timeouts: Timeouts | None = None
+    ) -> AsyncGenerator[EventStream]:
+        with _mapped_errors(url):
+            response = await self._open(url).get(
+                url, headers={"accept": "text/event-stream"}, **self._arguments(url, timeouts)
+            )
+        try:
+            yield _Stream(response, url)
+        finally:
+            response.close()
+
+    async def aclose(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class _Stream:
+    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+        self._response = response
+        self._url = url
+        self.status = response.status
+        self.headers = _lower(response.headers)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        with _mapped_errors(self._url):
+            async for chunk in self._response.content.iter_any():
+                if chunk:
+                    yield chunk
+            self._response.release()
+
+
+async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > MAX_BODY_SIZE:
+            response.close()
+            raise RemoteProtocolError(f"{url} answers with more than {MAX_BODY_SIZE} bytes")
+    return bytes(data)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@contextmanager
+def _mapped_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise ConnectError(f"cannot connect to {url}: no answer in time") from error
+    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+        raise TransportTimeoutError(f"{url}: the server did not answer in time") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise ConnectError(
+            f"cannot connect to {url}: its TLS certificate is not trusted "
+            f"({shown(str(error.certificate_error))}); if you trust the server all the same, "
+            "pass ssl_verify=False"
+        ) from error
+    except aiohttp.ClientConnectorError as error:
+        raise ConnectError(f"cannot connect to {url}: {shown(str(error.os_error))}") from error
+    except aiohttp.InvalidURL as error:
+        raise ConnectError(f"{url!r} is no URL that can be fetched") from error
+    except aiohttp.ClientResponseError as error:
+        raise RemoteProtocolError(f"{url} answers with broken HTTP: {shown(str(error))}") from error
+    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as error:
+        raise ConnectionLostError(
+            f"the connection to {url} broke: {shown(str(error)) or type(error).__name__}"
+        ) from error
+    except aiohttp.ClientError as error:
+        raise TransportError(f"{url}: {shown(str(error))}") from error
+
+
+def _tls_context() -> ssl.SSLContext:
+    import ssl
+
+    import truststore
+
+    # The operating system's store: it knows the certificates of company proxies.
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, but never for this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,0 +1,193 @@
+"""A Gradio app with one endpoint for each thing that a client has to cope with.
+
+Runs on gradio 4.10 to 6: ``python scenarios.py PORT [--auth] [--max-size N] [--mount]``.
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import gradio as gr
+
+MAJOR, MINOR = (int(part) for part in gr.__version__.split(".")[:2])
+
+
+def echo(text):
+    return text
+
+
+def plain(a, b=3):
+    return f"{a}:{b}"
+
+
+def two(text):
+    return text.upper(), len(text)
+
+
+def none():
+    return None
+
+
+def count(n, delay=0.0):
+    for i in range(int(n)):
+        time.sleep(delay)
+        yield f"{i}"
+
+
+def grow(n):
+    text = ""
+    for i in range(int(n)):
+        text += f"word{i} "
+        yield text
+
+
+TABLES = (
+    [[1, 2, 3], [4, 5, 6]],
+    [[1], [4]],
+    [[1, 7], [4, 8], [9, 9]],
+    [],
+    [[5, [1, 2, [3, 4, 5]]], {"k": [1, 2, 3]}],
+    [[5, [1, [3]]], {"k": []}],
+)
+
+
+def tables():
+    yield from TABLES
+
+
+def frames():
+    for columns, rows in ((3, 2), (1, 2), (4, 3), (2, 1)):
+        yield {
+            "headers": [f"c{column}" for column in range(columns)],
+            "data": [[f"{row}.{column}" for column in range(columns)] for row in range(rows)],
+        }
+
+
+def mixed():
+    for i in range(4):
+        yield f"step {i}", {"i": i, "seen": list(range(i)), "flag": i % 2 == 0}
+
+
+def slow(seconds, tag=""):
+    time.sleep(float(seconds))
+    return f"slept {tag}"
+
+
+def steps(n, progress=gr.Progress()):  # noqa: B008
+    for i in range(int(n)):
+        progress((i, int(n)), desc="working", unit="parts")
+        time.sleep(0.15)
+    return "done"
+
+
+def logs(text):
+    gr.Info(f"info {text}")
+    time.sleep(0.05)
+    gr.Warning(f"warning {text}")
+    time.sleep(0.05)
+    return text
+
+
+def fail(kind):
+    if kind == "value":
+        raise ValueError("plain value error")
+    if kind == "titled":
+        raise gr.Error("a <b>bad</b> thing", duration=7, title="Oops")
+    raise gr.Error("a bad thing")
+
+
+def fail_late(n):
+    for i in range(int(n)):
+        yield f"{i}"
+    raise gr.Error("failed after outputs")
+
+
+def remember(text, state):
+    state = [*(state or []), text]
+    return " ".join(state), state
+
+
+def between(first, state, last):
+    return f"{first}/{state}/{last}", (state or 0) + 1
+
+
+def nan():
+    return {"nan": float("nan"), "inf": float("inf"), "text": "naïve ✓ 🎉"}
+
+
+def even_only(n):
+    return n
+
+
+def build():
+    with gr.Blocks() as demo:
+        a, b = gr.Textbox(label="a"), gr.Textbox(label="b", value="3")
+        n, d = gr.Number(label="n"), gr.Number(label="delay", value=0)
+        out, out2 = gr.Textbox(label="out"), gr.Number(label="out2")
+        js = gr.JSON(label="json")
+        frame = gr.Dataframe(label="frame")
+        state = gr.State()
+        counter = gr.State(0)
+        button = gr.Button("go")
+
+        def on(fn, inputs, outputs, **kwargs):
+            kwargs.setdefault("api_name", fn.__name__)
+            button.click(fn, inputs, outputs, **kwargs)
+
+        on(echo, a, out, concurrency_limit=40)
+        on(plain, [a, b], out)
+        on(two, a, [out, out2])
+        on(none, None, None)
+        on(count, [n, d], out, concurrency_limit=4)
+        on(grow, n, out)
+        on(tables, None, js)
+        on(frames, None, frame)
+        on(mixed, None, [out, js])
+        on(slow, [n, a], out, concurrency_limit=1)
+        on(slow, [n, a], out, concurrency_limit=4, api_name="slow_wide", concurrency_id="wide")
+        on(steps, n, out)
+        on(logs, a, out)
+        on(fail, a, out)
+        on(fail_late, n, out)
+        on(remember, [a, state], [out, state])
+        on(between, [a, counter, b], [out, counter])
+        on(nan, None, js)
+        on(echo, a, out, api_name="direct", queue=False)
+        on(echo, a, out, api_name=False)
+        if (MAJOR, MINOR) >= (5, 45):
+            button.click(
+                even_only,
+                n,
+                out2,
+                api_name="even_only",
+                validator=lambda n: gr.validate(n % 2 == 0, "must be even"),
+            )
+    return demo
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--auth", action="store_true")
+    parser.add_argument("--max-size", type=int)
+    parser.add_argument("--mount", action="store_true")
+    parser.add_argument("--hide-errors", action="store_true")
+    options = parser.parse_args()
+    demo = build().queue(max_size=options.max_size)
+    if options.mount:
+        import uvicorn
+        from fastapi import FastAPI
+
+        app = gr.mount_gradio_app(FastAPI(), demo, path="/sub/app")
+        uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning")
+    else:
+        demo.launch(
+            server_name="127.0.0.1",
+            server_port=options.port,
+            auth=("user", "pass") if options.auth else None,
+            show_error=not options.hide_errors,
+            quiet=True,
+        )
