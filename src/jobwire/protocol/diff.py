@@ -80,7 +80,8 @@ def _child(container: Any, key: Any, edit: Any) -> Any:
         # A negative index never means anything but a server's mistake.
         if type(key) is not int or not 0 <= key < len(container):
             raise _impossible(edit, f"{key!r} is no index of a list of {len(container)}")
-    elif not isinstance(key, str) or key not in container:
+        return container[key]
+    if not isinstance(key, str) or key not in container:
         raise _impossible(edit, f"no key {key!r}")
     return container[key]
 

@@ -240,7 +240,7 @@ class JobMachine:
         return True
 
     def _complete(self, output: Output, message: ProcessCompleted, now: float) -> bool:
-        if self.state.ended:
+        if Signal.COMPLETE not in TRANSITIONS[self.state]:
             return False
         if output.error is not UNSET or message.success is False:
             return self.fail(self._app_error(output, message.title), now)

@@ -188,11 +188,11 @@ def decode_message(data: bytes) -> Message:
     """
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return _decode_leniently(data, error)
 
 
-def _decode_leniently(data: bytes, error: msgspec.MsgspecError) -> Message:
+def _decode_leniently(data: bytes, error: Exception) -> Message:
     # Reached by messages that are new or odd, and by JSON that Python writes and
     # strict parsers refuse: NaN, Infinity, lone surrogates. ``json`` reads all those.
     try:
@@ -256,7 +256,7 @@ def decode_value(value: Value) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         data = bytes(value)
         try:
             return json.loads(data.decode())

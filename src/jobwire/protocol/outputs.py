@@ -29,6 +29,7 @@ class OutputLog:
     Attributes:
         closed: Nothing more will come.
         last_log: ``(text, level)`` of the last log line; None if there was none.
+        yielded: There was an output, before any result.
     """
 
     __slots__ = (
@@ -39,10 +40,12 @@ class OutputLog:
         "_result",
         "closed",
         "last_log",
+        "yielded",
     )
 
     def __init__(self, *, diffs: bool, present: Present) -> None:
         self.closed = False
+        self.yielded = False
         self.last_log: tuple[str, str] | None = None
         self._diffs = diffs
         self._present = present
@@ -60,6 +63,7 @@ class OutputLog:
         """
         if whole:
             self._diffs = False
+        self.yielded = True
         # A Raw keeps the whole event alive that it was cut from.
         self._entries.append(bytes(data) if isinstance(data, Raw) else data)
 

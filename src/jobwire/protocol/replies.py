@@ -87,8 +87,7 @@ def read_login(status: int, body: bytes, *, url: str) -> None:
             body=shown(body),
         )
     raise AuthenticationError(
-        f"{url}: the app does not accept the user name and password (HTTP {status}): "
-        f"{_detail(body) or shown(body)}",
+        f"{url}: the app does not accept the user name and password (HTTP {status}): {shown(body)}",
         status=status,
         body=shown(body),
     )

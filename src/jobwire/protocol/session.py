@@ -25,6 +25,8 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from msgspec import UnsetType
+
 from jobwire.exceptions import (
     ClientClosedError,
     ConnectError,
@@ -41,6 +43,7 @@ from jobwire.protocol.messages import (
     Malformed,
     Message,
     ProcessCompleted,
+    ProcessGenerating,
     ProcessStarts,
     UnexpectedError,
     decode_message,
@@ -147,7 +150,7 @@ class SessionProtocol:
         self._submitting: set[JobMachine] = set()
         self._jobs: dict[str, JobMachine] = {}  # accepted and not ended
         self._running: Counter[int] = Counter()  # of _jobs, by function
-        # Cancelled here, but the server cannot be told yet: event id -> (function,
+        # Cancelled here, but perhaps not stopped on the server: event id -> (function,
         # whether it runs).
         self._abandoned: dict[str, tuple[int, bool]] = {}
         self._unclaimed: dict[str, list[Message]] = {}
@@ -238,7 +241,8 @@ class SessionProtocol:
             del self._jobs[event_id]
             if running:
                 self._running[job.fn_index] -= 1
-            self._stop(event_id, job.fn_index, running=running)
+            yielded = job.outputs.yielded
+            self._stop(event_id, job.fn_index, running=running, yielded=yielded)
             self._stop_abandoned(job.fn_index)
         return True
 
@@ -359,11 +363,15 @@ class SessionProtocol:
                     self._running[job.fn_index] -= 1
                 self._stop_abandoned(job.fn_index)
         elif event_id in self._abandoned:
+            fn_index, running = self._abandoned[event_id]
             if isinstance(message, ProcessCompleted):
+                # What the server says to a cancel has no data; what runs, runs on.
+                if not running or not isinstance(message.output.data, UnsetType):
+                    del self._abandoned[event_id]
+            elif isinstance(message, (ProcessStarts, ProcessGenerating)):
                 del self._abandoned[event_id]
-            elif isinstance(message, ProcessStarts):
-                fn_index, _ = self._abandoned.pop(event_id)
-                self._stop(event_id, fn_index, running=True)
+                yielded = isinstance(message, ProcessGenerating)
+                self._stop(event_id, fn_index, running=True, yielded=yielded)
 
     def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
         # The session broke, or was closed, while the job was on its way. The server
@@ -407,23 +415,34 @@ class SessionProtocol:
 
     # -- stopping what was cancelled --
 
-    def _stop(self, event_id: str, fn_index: int, *, running: bool) -> None:
-        """Have the server stop a job now, or remember to do it later."""
+    def _stop(self, event_id: str, fn_index: int, *, running: bool, yielded: bool = False) -> None:
+        """Have the server stop a job now, or remember to do it when it can be done.
+
+        Args:
+            event_id: The job.
+            fn_index: Its function.
+            running: It runs, as far as we have heard.
+            yielded: It has given an output, so that it is a generator, and the server
+                has got hold of it.
+        """
         if self._dialect.cancel == "reset":
-            can_stop = running
+            if running:
+                self._actions.append(StopJob(event_id, fn_index))
+                return
         elif running and not self._others(fn_index):
-            can_stop = True
-        elif self._dialect.precise_cancel:
-            can_stop = True
-            fn_index = NO_FUNCTION
-        else:
-            # A job that waits runs all the same when its turn comes, and then
-            # /cancel really stops it.
-            can_stop = running and not self._running[fn_index]
-        if can_stop:
             self._actions.append(StopJob(event_id, fn_index))
-        else:
-            self._abandoned[event_id] = (fn_index, running)
+            return
+        elif self._dialect.precise_cancel:
+            if not running or yielded:
+                self._actions.append(StopJob(event_id, NO_FUNCTION))
+            if yielded:
+                return
+            # If it was just about to start, that came too late; we shall hear of it.
+        elif running and not self._running[fn_index]:
+            self._actions.append(StopJob(event_id, fn_index))
+            return
+        # else: it runs all the same when its turn comes; then it can be stopped.
+        self._abandoned[event_id] = (fn_index, running)
 
     def _others(self, fn_index: int) -> bool:
         """Whether somebody waits for a job of the function."""

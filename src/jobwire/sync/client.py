@@ -67,6 +67,8 @@ class Client:
             max_event_size=max_event_size,
             transport=transport,
         )
+        # Importing aiohttp takes longer than a loop that has jobs may be held up.
+        self._client._get_transport()
         self._loop = loop_thread()
         self._loop.adopt(self._client)
         weakref.finalize(self, self._loop.discard, self._client).atexit = False

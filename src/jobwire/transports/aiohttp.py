@@ -31,6 +31,10 @@ after 5; a request that is sent at that moment is lost, and nobody can tell whet
 server saw it."""
 
 
+_CLOSING = 0.2
+"""Seconds that a server has to close a connection on which it failed."""
+
+
 class AiohttpTransport:
     """A `Transport` over one pool of connections."""
 
@@ -89,9 +93,10 @@ class AiohttpTransport:
             ) as response:
                 data = await _read(response, url)
                 if response.status >= 500:
-                    # uvicorn drops the connection after an error in the app, a moment
-                    # after its answer; the next request on it would be lost.
-                    response.close()
+                    # uvicorn closes the connection a moment after it reported that the
+                    # app failed, but aiohttp has put it back into the pool by now. A
+                    # request that took it out would be lost.
+                    await asyncio.sleep(_CLOSING)
                 return Response(response.status, _lower(response.headers), data)
 
     @asynccontextmanager

@@ -1,0 +1,167 @@
+"""``jobwire call``: one call, watched."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from jobwire.cli.display import Display, make_display, render
+from jobwire.cli.exits import ExitCode, exit_code
+from jobwire.cli.options import Auth, Headers, Insecure, Token, Url, connect
+from jobwire.exceptions import AppError, JobCancelledError, JobwireError
+from jobwire.protocol.schema import Endpoint
+from jobwire.sync.client import Client
+from jobwire.sync.job import Job
+
+__all__ = ("call", "parse_arguments")
+
+
+def call(
+    url: Url,
+    endpoint: Annotated[
+        str,
+        typer.Argument(metavar="ENDPOINT", help="Its name, such as /predict, or its number."),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARGS]...",
+            help="VALUE or NAME=VALUE. A value that is JSON is read as JSON, anything else as "
+            "text; for a parameter that takes text, so is all but a JSON string.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    timeout: Annotated[
+        float | None, typer.Option(help="Cancel the job after so many seconds.", min=0)
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="For machines: the outcome as one JSON object on standard output, and each "
+            "update as a line of JSON on standard error.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but the result and errors.")
+    ] = False,
+    auth: Auth = None,
+    token: Token = None,
+    headers: Headers = None,
+    insecure: Insecure = False,
+) -> None:
+    """Call an endpoint of a running Gradio app, and watch the job.
+
+    The result goes to standard output, everything else to standard error. Ctrl-C
+    cancels the job, on the server too.
+
+    Exit codes: 0 the job succeeded; 1 the app failed; 2 wrong arguments;
+    3 unreachable; 4 no Gradio app; 5 refused (queue full, ...); 6 login;
+    7 connection lost; 8 cancelled on the server; 124 --timeout; 130 Ctrl-C.
+    """
+    job: Job | None = None
+    timed_out = threading.Event()
+    try:
+        with connect(url, auth, token, headers, insecure) as client:
+            job = _submit(client, endpoint, arguments or [])
+            with make_display(as_json=as_json, quiet=quiet) as display:
+                _watch(job, display, timeout, timed_out)
+            result = job.result(0)
+    except JobwireError as error:
+        code = exit_code(error)
+        if timed_out.is_set():
+            code = ExitCode.TIMEOUT
+        if as_json:
+            print(json.dumps(_failure(error, job), ensure_ascii=False))
+        else:
+            print(f"jobwire: {_explain(error)}", file=sys.stderr)
+        raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        print("jobwire: interrupted; the job was cancelled", file=sys.stderr)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    if as_json:
+        outcome = {"outcome": "completed", "event_id": job.event_id, "result": result}
+        print(json.dumps(outcome, ensure_ascii=False))
+    else:
+        print(render(result))
+
+
+def _submit(client: Client, name: str, texts: Iterable[str]) -> Job:
+    schema = client.schema()
+    found = schema.find(fn_index=int(name)) if name.isdigit() else schema.find(name)
+    args, kwargs = parse_arguments(found, texts)
+    return client.submit(*args, fn_index=found.id, **kwargs)
+
+
+def parse_arguments(endpoint: Endpoint, texts: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and the named arguments that a command line gives.
+
+    ``NAME=VALUE`` names one if NAME could be a name in Python; text with an equals
+    sign can be given as a JSON string.
+    """
+    parameters = endpoint.parameters or ()
+    types = {parameter.name: parameter.type for parameter in parameters}
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if equals and name.isidentifier():
+            kwargs[name] = _parse(value, types.get(name))
+        else:
+            position = len(args)
+            kind = parameters[position].type if position < len(parameters) else None
+            args.append(_parse(text, kind))
+    return args, kwargs
+
+
+def _parse(text: str, kind: str | None) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if kind == "str" and not isinstance(value, str) else value
+
+
+def _watch(job: Job, display: Display, timeout: float | None, timed_out: threading.Event) -> None:
+    def give_up() -> None:
+        if job.cancel():
+            timed_out.set()
+
+    timer = threading.Timer(timeout, give_up) if timeout is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        for update in job.updates():
+            display.show(update)
+    except KeyboardInterrupt:
+        job.cancel()
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+
+
+def _explain(error: JobwireError) -> str:
+    if isinstance(error, AppError) and error.title != "Error":
+        return f"the app failed: {error.title}: {error}"
+    return f"the app failed: {error}" if isinstance(error, AppError) else str(error)
+
+
+def _failure(error: JobwireError, job: Job | None) -> dict[str, Any]:
+    return {
+        "outcome": "cancelled" if isinstance(error, JobCancelledError) else "failed",
+        "event_id": job.event_id if job is not None else None,
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error),
+            "title": getattr(error, "title", None),
+        },
+    }

@@ -1,0 +1,146 @@
+"""Real Gradio servers in their own processes, and checks that nothing is left behind."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import jobwire
+
+APP = Path(__file__).parent / "apps" / "scenarios.py"
+START_TIMEOUT = 60.0
+
+
+class Server:
+    """A Gradio server in a process of its own."""
+
+    def __init__(self, *options: str, python: str = sys.executable, path: str = "/") -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}{path}"
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")
+        }
+        environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        self.process = subprocess.Popen(
+            [python, str(APP), str(self.port), *options],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[str] = []
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stderr:
+            self.log.extend(stderr)
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}config", timeout=5):
+                    return
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code == 401:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise RuntimeError("the server did not start:\n" + "".join(self.log[-40:]))
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
+
+@contextlib.contextmanager
+def running(*options: str, python: str = sys.executable, path: str = "/") -> Iterator[Server]:
+    server = Server(*options, python=python, path=path)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A Gradio server that all tests share."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    return server.url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[jobwire.Client]:
+    with jobwire.Client(url) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(url: str) -> AsyncIterator[jobwire.AsyncClient]:
+    async with jobwire.AsyncClient(url) as client:
+        yield client
+    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, left
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail a test that leaves threads or sockets; unclosed ones warn, and warnings are errors."""
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    kept = ("jobwire", "jobwire-callbacks_0")  # one of each for the whole process
+    left = [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.name not in kept and not thread.name.startswith(("asyncio_", "Thread-"))
+    ]
+    assert not left, left
+
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Wait until something is true, ten seconds at most."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline, "it never came true"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,291 @@
+"""The life of one job: every signal in every state, and what callers see of it."""
+
+import itertools
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobwire.exceptions import (
+    AppError,
+    ConnectionLostError,
+    JobCancelledError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from jobwire.protocol.job import TRANSITIONS, JobMachine, Signal, State
+from jobwire.protocol.messages import (
+    Estimation,
+    Log,
+    Malformed,
+    Message,
+    ProcessCompleted,
+    ProcessStarts,
+    Progress,
+    UnexpectedError,
+    UnknownMessage,
+    decode_message,
+)
+from jobwire.protocol.outputs import OutputLog
+from jobwire.types import ProgressUnit, Status
+
+
+def first(values: list[Any]) -> Any:
+    return values[0] if values else ()
+
+
+def make_job(state: State = State.ACCEPTED) -> JobMachine:
+    """Return a job that has come to ``state`` by the shortest way."""
+    job = JobMachine(3, OutputLog(diffs=True, present=first), 0.0)
+    if state is State.SUBMITTING:
+        return job
+    job.accept("e1", 1.0)
+    if state is State.QUEUED:
+        job.receive(Estimation(rank=2, queue_size=5, rank_eta=7.5), 2.0)
+    elif state is State.RUNNING:
+        job.receive(ProcessStarts(), 2.0)
+    elif state is State.COMPLETED:
+        job.receive(parse(completed(["done"])), 2.0)
+    elif state is State.FAILED:
+        job.fail(RemoteProtocolError("broken"), 2.0)
+    elif state is State.CANCELLED:
+        job.cancel("cancelled", 2.0)
+    assert job.state is state
+    return job
+
+
+def parse(fields: dict[str, Any]) -> Message:
+    return decode_message(json.dumps(fields).encode())
+
+
+def completed(data: Any) -> dict[str, Any]:
+    return {"msg": "process_completed", "event_id": "e1", "output": {"data": data}, "success": True}
+
+
+def generating(data: Any) -> dict[str, Any]:
+    return {"msg": "process_generating", "event_id": "e1", "output": {"data": data}}
+
+
+SIGNALS = {
+    Signal.ESTIMATE: lambda job: job.receive(Estimation(rank=1, queue_size=2), 9.0),
+    Signal.START: lambda job: job.receive(ProcessStarts(eta=1.0), 9.0),
+    Signal.COMPLETE: lambda job: job.receive(parse(completed(["x"])), 9.0),
+    Signal.FAIL: lambda job: job.fail(RemoteProtocolError("broken"), 9.0),
+    Signal.CANCEL: lambda job: job.cancel("cancelled", 9.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "signal"),
+    list(itertools.product(State, SIGNALS)),
+    ids=lambda value: value.name,
+)
+def test_every_signal_in_every_state(state: State, signal: Signal) -> None:
+    job = make_job(state)
+    before = (job.version, job.code, job.error, job.outputs.outputs())
+    expected = TRANSITIONS[state].get(signal)
+
+    changed = SIGNALS[signal](job)
+
+    if expected is None:
+        assert not changed
+        assert job.state is state
+        assert (job.version, job.code, job.error, job.outputs.outputs()) == before
+    else:
+        assert changed
+        assert job.state is expected
+        assert job.version > before[0]
+        assert job.changed_at == 9.0
+        assert job.outputs.closed is expected.ended
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.SUBMITTING])
+def test_accepting_twice_or_after_the_end_is_the_callers_fault(state: State) -> None:
+    with pytest.raises(LocalProtocolError):
+        make_job(state).accept("other", 9.0)
+
+
+def test_nothing_leaves_an_end() -> None:
+    assert {state for state in State if not TRANSITIONS[state]} == {
+        state for state in State if state.ended
+    }
+
+
+def test_every_state_can_end_in_every_way() -> None:
+    for state in State:
+        if not state.ended and state is not State.SUBMITTING:
+            assert {s for s in TRANSITIONS[state].values() if s.ended} == {
+                State.COMPLETED,
+                State.FAILED,
+                State.CANCELLED,
+            }
+
+
+def test_estimation_tells_the_place_in_the_queue() -> None:
+    job = make_job(State.QUEUED)
+    assert (job.code, job.rank, job.queue_size, job.eta) == (Status.IN_QUEUE, 2, 5, 7.5)
+
+
+def test_start_ends_the_place_in_the_queue() -> None:
+    job = make_job(State.QUEUED)
+    job.receive(ProcessStarts(eta=3.0), 3.0)
+    assert (job.code, job.rank, job.queue_size, job.eta) == (Status.PROCESSING, None, None, 3.0)
+
+
+def test_late_estimation_changes_nothing() -> None:
+    job = make_job(State.RUNNING)
+    assert not job.receive(Estimation(rank=4, queue_size=9), 9.0)
+    assert job.rank is None
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
+def test_log_erases_neither_rank_nor_eta_nor_progress(state: State) -> None:
+    job = make_job(state)
+    job.progress = [ProgressUnit(1, 4, "steps", None, "loop")]
+    job.eta = 7.5
+    before = (job.rank, job.queue_size, job.eta, job.progress)
+    job.receive(Log(log="hello", level="warning"), 9.0)
+    assert job.code is Status.LOG
+    assert job.outputs.last_log == ("hello", "warning")
+    assert (job.rank, job.queue_size, job.eta, job.progress) == before
+
+
+def test_progress_stays_after_the_end() -> None:
+    job = make_job(State.RUNNING)
+    units = [ProgressUnit(2, 3, "steps", None, "loop")]
+    job.receive(Progress(progress_data=units), 3.0)
+    assert (job.code, job.progress) == (Status.PROGRESS, units)
+    job.receive(parse(completed(["x"])), 4.0)
+    assert (job.code, job.progress, job.rank) == (Status.FINISHED, units, 0)
+
+
+def test_cached_answer_comes_without_start() -> None:
+    job = make_job(State.ACCEPTED)
+    job.receive(parse(completed(["cached"])), 2.0)
+    assert (job.state, job.outputs.result) == (State.COMPLETED, "cached")
+
+
+def test_cancelled_elsewhere_looks_like_a_success_without_data() -> None:
+    job = make_job(State.RUNNING)
+    job.receive(parse({"msg": "process_completed", "event_id": "e1", "output": {}}), 9.0)
+    assert job.state is State.CANCELLED
+    assert isinstance(job.error, JobCancelledError)
+    assert job.error.event_id == "e1"
+
+
+@pytest.mark.parametrize(
+    ("output", "outer_title", "expected"),
+    [
+        pytest.param(
+            {"error": "gr <b>x</b>", "duration": 7, "visible": False, "title": "Oops"},
+            "Oops",
+            ("gr <b>x</b>", "Oops", 7, False),
+            id="gr.Error",
+        ),
+        pytest.param({"error": "boom"}, None, ("boom", "Error", None, True), id="late"),
+        pytest.param({"error": "boom"}, "Outer", ("boom", "Outer", None, True), id="outer title"),
+        pytest.param({"error": {"a": 1}}, None, ("{'a': 1}", "Error", None, True), id="odd"),
+    ],
+)
+def test_app_error_carries_what_the_app_said(
+    output: dict[str, Any], outer_title: str | None, expected: tuple[Any, ...]
+) -> None:
+    job = make_job(State.RUNNING)
+    fields = {"msg": "process_completed", "output": output, "success": False, "title": outer_title}
+    job.receive(parse(fields), 9.0)
+    error = job.error
+    assert isinstance(error, AppError)
+    assert (error.message, error.title, error.duration, error.visible) == expected
+    assert error.event_id == "e1"
+
+
+@pytest.mark.parametrize("output", [{"error": None}, {}], ids=["null", "absent"])
+def test_hidden_error_says_how_to_see_it(output: dict[str, Any]) -> None:
+    job = make_job(State.RUNNING)
+    job.receive(parse({"msg": "process_completed", "output": output, "success": False}), 9.0)
+    assert isinstance(job.error, AppError)
+    assert "show_error=True" in job.error.message
+
+
+@pytest.mark.parametrize("data", ["text", {"a": 1}, None, 3])
+def test_result_that_is_no_list_fails_the_job(data: Any) -> None:
+    job = make_job(State.RUNNING)
+    job.receive(parse(completed(data)), 9.0)
+    assert job.state is State.FAILED
+    assert isinstance(job.error, RemoteProtocolError)
+    assert job.error.event_id == "e1"
+
+
+def test_result_that_is_no_utf8_fails_the_job() -> None:
+    job = make_job(State.RUNNING)
+    data = json.dumps(completed(["x?x"])).encode().replace(b"?", b"\xff")
+    job.receive(decode_message(data), 9.0)
+    assert job.state is State.FAILED
+    assert "UTF-8" in str(job.error)
+
+
+def test_malformed_message_for_the_job_fails_it() -> None:
+    job = make_job(State.RUNNING)
+    error = RemoteProtocolError("nonsense")
+    job.receive(Malformed(error, "e1"), 9.0)
+    assert job.error is error
+
+
+def test_unexpected_error_for_the_job_fails_it() -> None:
+    job = make_job(State.RUNNING)
+    job.receive(UnexpectedError(event_id="e1", message="KeyError"), 9.0)
+    assert isinstance(job.error, RemoteProtocolError)
+    assert "KeyError" in str(job.error)
+
+
+def test_unknown_message_changes_nothing() -> None:
+    job = make_job(State.QUEUED)
+    assert not job.receive(UnknownMessage("news", "e1"), 9.0)
+
+
+def test_output_without_data_changes_nothing() -> None:
+    job = make_job(State.RUNNING)
+    assert not job.receive(parse({"msg": "process_generating", "output": {}}), 9.0)
+    assert job.outputs.outputs() == []
+
+
+def test_outputs_arrive_in_order_and_the_result_repeats_the_last() -> None:
+    job = make_job(State.RUNNING)
+    job.receive(parse(generating(["a"])), 3.0)
+    job.receive(parse(generating([[["append", [], "b"]]])), 4.0)
+    assert job.code is Status.ITERATING
+    job.receive(parse(completed(["ab"])), 5.0)
+    assert job.outputs.outputs() == ["a", "ab"]
+    assert job.outputs.result == "ab"
+
+
+def test_streaming_outputs_are_never_edits() -> None:
+    job = make_job(State.RUNNING)
+    for value in ([], [["append", [], "x"]]):
+        fields = {"msg": "process_streaming", "event_id": "e1", "output": {"data": [value]}}
+        job.receive(parse(fields), 3.0)
+    assert job.outputs.outputs() == [[], [["append", [], "x"]]]
+
+
+def test_lost_job_tells_its_id_and_the_outputs_so_far() -> None:
+    job = make_job(State.RUNNING)
+    job.receive(parse(generating(["a"])), 3.0)
+    assert job.lose("cut", 4.0)
+    assert isinstance(job.error, ConnectionLostError)
+    assert (job.error.event_id, job.error.outputs) == ("e1", ["a"])
+    assert not job.lose("again", 5.0)
+
+
+def test_second_completion_changes_nothing() -> None:
+    job = make_job(State.COMPLETED)
+    assert not job.receive(parse(completed(["other"])), 9.0)
+    assert job.outputs.result == "done"
+
+
+def test_completion_with_unset_fields_is_a_success() -> None:
+    job = make_job(State.RUNNING)
+    message = ProcessCompleted()
+    message.output.data = msgspec.Raw(b'["x"]')
+    job.receive(message, 3.0)
+    assert job.outputs.result == "x"

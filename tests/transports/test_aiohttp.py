@@ -1,0 +1,176 @@
+"""The default transport, over real sockets that are slow, cut or rude."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from faults import HANG, LAST_CHUNK, Cut, event_stream, raw_server, response
+from jobwire.exceptions import (
+    ConnectError,
+    ConnectionLostError,
+    RemoteProtocolError,
+    TransportTimeoutError,
+)
+from jobwire.transports.aiohttp import AiohttpTransport, _proxy
+from jobwire.transports.base import Timeouts, TransportOptions
+
+QUICK = Timeouts(connect=0.3, read=0.3)
+
+
+@pytest.fixture
+async def transport() -> Any:
+    transport = AiohttpTransport(TransportOptions(headers={"x-own": "1"}, timeouts=QUICK))
+    yield transport
+    await transport.aclose()
+    await transport.aclose()
+
+
+async def read(transport: AiohttpTransport, url: str) -> list[bytes]:
+    async with transport.stream(url) as stream:
+        return [chunk async for chunk in stream.chunks()]
+
+
+async def test_answer_is_read_whole(transport: AiohttpTransport) -> None:
+    with raw_server({"/x": response("body", 418, headers="X-Thing: A\r\n")}) as server:
+        reply = await transport.request("GET", f"{server.url}x", headers={"x-call": "2"})
+        assert (reply.status, reply.body, reply.headers["x-thing"]) == (418, b"body", "A")
+        [(method, path, headers, _)] = server.requests
+        assert (method, path, headers["x-own"], headers["x-call"]) == ("GET", "/x", "1", "2")
+
+
+async def test_bodies(transport: AiohttpTransport) -> None:
+    with raw_server({"/": response("")}) as server:
+        await transport.request("POST", server.url, body=b"{}")
+        await transport.request("POST", server.url, body={"user": "a b"})
+        kinds = [(headers["content-type"], body) for *_, headers, body in server.requests]
+    assert kinds == [
+        ("application/json", b"{}"),
+        ("application/x-www-form-urlencoded", b"user=a+b"),
+    ]
+
+
+async def test_connections_are_used_again(transport: AiohttpTransport, url: str) -> None:
+    from faults import cutting_proxy
+
+    with cutting_proxy(url) as proxy:
+        for _ in range(5):
+            await transport.request("GET", f"{proxy.url}config")
+        assert proxy.connections == 1
+
+
+async def test_connection_is_not_used_again_after_a_failure_of_the_server(
+    transport: AiohttpTransport, url: str
+) -> None:
+    from faults import cutting_proxy
+
+    with cutting_proxy(url) as proxy:
+        body = b'{"data": [], "fn_index": 12345, "session_hash": "x"}'
+        for _ in range(3):
+            reply = await transport.request("POST", f"{proxy.url}gradio_api/queue/join", body=body)
+            assert reply.status == 500
+        assert proxy.connections == 3
+
+
+async def test_redirect_is_left_to_the_caller(transport: AiohttpTransport) -> None:
+    with raw_server({"/": response("", 302, headers="location: /y\r\n")}) as server:
+        reply = await transport.request("GET", server.url)
+        assert (reply.status, reply.headers["location"]) == (302, "/y")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param(Cut(), ConnectionLostError, id="closed"),
+        pytest.param(Cut(b"HTTP/1.1 200 OK\r\ncontent-le"), ConnectionLostError, id="head cut"),
+        pytest.param(
+            Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"),
+            ConnectionLostError,
+            id="body cut",
+        ),
+        pytest.param(Cut(b"what?\r\n\r\n"), RemoteProtocolError, id="no HTTP"),
+        pytest.param(HANG, TransportTimeoutError, id="silence"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab", TransportTimeoutError, id="stall"
+        ),
+    ],
+)
+async def test_faults_are_mapped(
+    transport: AiohttpTransport, answer: Any, error: type[Exception]
+) -> None:
+    with raw_server({"/": answer}) as server:
+        with pytest.raises(error):
+            await transport.request("POST", server.url, body=b"{}")
+        assert len(server.requests) == 1  # never sent twice
+
+
+async def test_no_connection(transport: AiohttpTransport) -> None:
+    for url in ("http://127.0.0.1:9/", "http://no-such-host.invalid/", "http://[::1"):
+        with pytest.raises(ConnectError):
+            await transport.request("GET", url)
+
+
+async def test_stream_gives_bytes_as_they_come_and_ends(transport: AiohttpTransport) -> None:
+    with raw_server({"/": event_stream(b"data: 1\n\n", b"data: 2\n\n") + LAST_CHUNK}) as server:
+        assert b"".join(await read(transport, server.url)) == b"data: 1\n\ndata: 2\n\n"
+        [(_, _, headers, _)] = server.requests
+        assert headers["accept"] == "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param(Cut(event_stream(b"data: 1\n\n")), ConnectionLostError, id="cut"),
+        pytest.param(event_stream(b"data: 1\n\n"), TransportTimeoutError, id="silence"),
+        pytest.param(HANG, TransportTimeoutError, id="no head"),
+        pytest.param(Cut(), ConnectionLostError, id="closed"),
+    ],
+)
+async def test_faults_of_a_stream_are_mapped(
+    transport: AiohttpTransport, answer: Any, error: type[Exception]
+) -> None:
+    with raw_server({"/": answer}) as server, pytest.raises(error):
+        await read(transport, server.url)
+
+
+async def test_leaving_a_stream_drops_it(transport: AiohttpTransport) -> None:
+    with raw_server({"/": event_stream(b"data: 1\n\n")}) as server:
+        async with transport.stream(server.url, timeouts=Timeouts(1, None)) as stream:
+            async for _ in stream.chunks():
+                break
+
+
+@pytest.mark.parametrize("answer", [HANG, event_stream(b"data: 1\n\n")], ids=["head", "body"])
+async def test_waiting_can_be_cancelled(transport: AiohttpTransport, answer: Any) -> None:
+    with raw_server({"/": answer}) as server:
+
+        async def wait() -> None:
+            async with transport.stream(server.url, timeouts=Timeouts(None, None)) as stream:
+                async for _ in stream.chunks():
+                    pass
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://example.org/", "http://proxy:1"),
+        ("https://example.org/", "http://proxy:2"),
+        ("http://localhost:7860/", None),
+        ("http://127.0.0.1:7860/", None),
+        ("http://[::1]:7860/", None),
+        ("http://inside.example.com/", None),
+    ],
+)
+def test_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: str | None
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:1")
+    monkeypatch.setenv("https_proxy", "http://proxy:2")
+    monkeypatch.setenv("no_proxy", "inside.example.com")
+    assert _proxy(url) == expected
