@@ -93,7 +93,7 @@ class TransportTimeoutError(TransportError, TimeoutError):
 class ConnectionLostError(TransportError):
     """The connection broke after the request was sent.
 
-    Gradio servers since 4.24 forget a session whose stream breaks: what was queued
+    Most Gradio servers forget a session whose stream breaks: what was queued
     is dropped and results still to come are thrown away. Submitting again is the
     only way on, and it is for you to decide, because the function may have run.
 

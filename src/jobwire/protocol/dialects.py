@@ -22,7 +22,7 @@ class Dialect(NamedTuple):
         announces_close: The server says ``close_stream`` before it ends a stream in
             the ordinary way (4.22). Without that, any end could be the ordinary one.
         resumable: A stream that broke can be opened again and goes on where it
-            stopped (up to 4.23); later servers forget the session.
+            stopped (4.17 to 4.23); others forget the session.
         cancel: The route that stops a job: ``cancel`` (4.31), or ``reset``, which
             only stops generators.
         precise_cancel: One job can be cancelled alone, and one that waits is taken
@@ -72,7 +72,7 @@ def select_dialect(protocol: str | None, version: str) -> Dialect:
     return Dialect(
         diffs=name != "sse_v1",
         announces_close=name not in ("sse_v1", "sse_v2", "sse_v2.1"),
-        resumable=number < (4, 24),
+        resumable=(4, 17) <= number < (4, 24),
         cancel="cancel" if number >= (4, 31) else "reset",
         precise_cancel=number >= (6, 14),
     )

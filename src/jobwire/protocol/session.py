@@ -11,7 +11,7 @@ Rules that servers force on it, each found by experiment:
 * Messages for a job can come before the reply to its submission.
 * A stream that the server ends in the ordinary way may end while a job that was
   accepted a moment before waits for it; the stream is opened again.
-* Servers since 4.24 forget the session of a stream that breaks. Its jobs are lost.
+* Most servers forget the session of a stream that breaks. Its jobs are lost.
   The old stream may still swallow the messages of new jobs until the server notices,
   so new jobs belong into a new session (`damaged`).
 * For the same reason a stream is never closed from this side while jobs may join it.

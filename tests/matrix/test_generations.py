@@ -1,0 +1,165 @@
+"""The same scenarios on every generation of servers that the client speaks with.
+
+Builds an environment for each version below ``.cache/servers``; marked ``matrix``.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apps import functions
+from conftest import Server, running
+from faults import cutting_proxy
+
+import jobwire
+from jobwire import Client
+
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(600)]
+
+CACHE = Path(__file__).parents[2] / ".cache" / "servers"
+
+_OLD = ["huggingface_hub<0.26", "pydantic<2.11", "starlette<0.40", "numpy<2"]
+_OLDER = [*_OLD, "jinja2<3.1.5", "fastapi==0.112.2"]
+VERSIONS = {  # the pins with which each still installs and runs
+    "4.10.0": _OLDER,  # sse_v1
+    "4.20.1": _OLDER,  # sse_v2
+    "4.21.0": _OLDER,  # sse_v2.1
+    "4.44.1": [*_OLD, "fastapi<0.116"],  # sse_v3
+    "5.50.0": [],
+    "6.31.0": [],
+}
+
+
+def build(version: str, pins: list[str]) -> Path:
+    """Return the Python of an environment with a version of Gradio."""
+    folder = CACHE / version
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    done = folder / "complete"
+    if not done.exists():
+        uv = [sys.executable, "-m", "uv"]
+        subprocess.run([*uv, "venv", "--quiet", "--clear", folder], check=True)
+        subprocess.run(
+            [*uv, "pip", "install", "--quiet", "--python", python, f"gradio=={version}", *pins],
+            check=True,
+        )
+        done.touch()
+    return python
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def generation(request: pytest.FixtureRequest) -> Iterator[Server]:
+    version: str = request.param
+    with running(python=str(build(version, VERSIONS[version]))) as server:
+        yield server
+
+
+@pytest.fixture
+def version(generation: Server, request: pytest.FixtureRequest) -> tuple[int, ...]:
+    return tuple(map(int, request.node.callspec.params["generation"].split(".")))
+
+
+@pytest.fixture
+def app(generation: Server) -> Iterator[Client]:
+    with Client(generation.url) as client:
+        yield client
+
+
+def test_values(app: Client) -> None:
+    assert app.predict("naïve ✓ 🎉", api_name="/echo") == "naïve ✓ 🎉"
+    assert app.predict("hi", api_name="/two") == ("HI", 2)
+    assert app.predict(api_name="/none") == ()
+    assert app.predict("x", "4", api_name="/plain") == "x:4"
+    assert app.predict("x", api_name="/direct") == "x"
+
+
+def test_names_and_defaults(app: Client, version: tuple[int, ...]) -> None:
+    if version >= (4, 23):  # servers before name no parameters
+        assert app.predict(a="x", api_name="/plain") == "x:3"
+    with pytest.raises(jobwire.ArgumentError):
+        app.predict(api_name="/plain")
+
+
+@pytest.mark.parametrize("name", ["tables", "frames", "mixed", "grow"])
+def test_every_output(app: Client, name: str) -> None:
+    args = (30,) if name == "grow" else ()
+    expected = list(getattr(functions, name)(*args))
+    outputs = list(app.submit(*args, api_name=f"/{name}"))
+    if name == "frames":
+        outputs = [{key: value[key] for key in ("headers", "data")} for value in outputs]
+    assert outputs == expected
+
+
+def test_progress_and_logs(app: Client) -> None:
+    units: list[Any] = []
+    for update in app.submit(3, api_name="/steps").updates():
+        if isinstance(update, jobwire.StatusUpdate) and update.progress_data:
+            units.append(update.progress_data[0])
+    assert {unit.desc for unit in units} == {"working"}
+    assert units[-1].length == 3
+    updates = list(app.submit("x", api_name="/logs").updates())
+    logs = [u.log for u in updates if isinstance(u, jobwire.StatusUpdate) and u.log]
+    assert logs == [("info x", "info"), ("warning x", "warning")]
+
+
+def test_errors(app: Client) -> None:
+    with pytest.raises(jobwire.AppError, match="plain value error"):
+        app.predict("value", api_name="/fail")
+    job = app.submit(3, api_name="/fail_late")
+    with pytest.raises(jobwire.AppError, match="failed after outputs"):
+        job.result(timeout=20)
+    assert job.outputs() == ["0", "1", "2"]
+
+
+def test_state(app: Client) -> None:
+    assert [app.predict(word, api_name="/remember") for word in "ab"] == ["a", "a b"]
+    app.reset_session()
+    assert app.predict("z", api_name="/remember") == "z"
+    assert app.predict("1", "2", api_name="/between") == "1/0/2"
+
+
+def test_many_jobs(app: Client) -> None:
+    jobs = [app.submit(str(i), api_name="/echo") for i in range(60)]
+    assert [job.result(timeout=30) for job in jobs] == [str(i) for i in range(60)]
+
+
+def test_jobs_in_a_row(app: Client) -> None:
+    assert [app.predict(str(i), api_name="/echo") for i in range(10)] == list("0123456789")
+
+
+def test_cancelled_generator_frees_its_slot_and_spares_others(app: Client) -> None:
+    jobs = [app.submit(14, 0.05, api_name="/count") for _ in range(3)]
+    for job in jobs:
+        next(iter(job))
+    assert jobs[1].cancel()
+    with pytest.raises(jobwire.JobCancelledError):
+        jobs[1].result()
+    assert jobs[0].result(timeout=20) == jobs[2].result(timeout=20) == "13"
+    assert app.predict("x", api_name="/echo") == "x"
+
+
+def test_cancelled_waiting_job_does_no_harm(app: Client) -> None:
+    first, second, third = (app.submit(0.4, tag, api_name="/slow") for tag in "abc")
+    time.sleep(0.2)
+    assert second.cancel()
+    assert first.result(timeout=20) == "slept a"
+    assert third.result(timeout=20) == "slept c"
+    assert app.predict("x", api_name="/echo") == "x"
+
+
+def test_cut_connection(generation: Server, version: tuple[int, ...]) -> None:
+    with cutting_proxy(generation.url) as proxy, Client(proxy.url) as client:
+        job = client.submit(20, 0.05, api_name="/count")
+        next(iter(job))
+        proxy.cut()
+        if (4, 17) <= version < (4, 24):  # the server keeps the session; nothing is lost
+            assert job.result(timeout=20) == "19"
+            assert job.outputs() == [str(i) for i in range(20)]
+        else:
+            with pytest.raises(jobwire.ConnectionLostError):
+                job.result(timeout=20)
+        assert client.predict("again", api_name="/echo") == "again"
