@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+STORY = "Once upon a time there was a queue in which no job was ever lost."
+
 
 def greet(name: str) -> str:
     """Greet somebody."""
@@ -14,7 +16,7 @@ def greet(name: str) -> str:
 
 def tell(words: float) -> Iterator[str]:
     """Tell a story, word by word: each output is the whole text so far."""
-    story = "Once upon a time there was a queue in which no job was ever lost .".split()
+    story = STORY.split()
     for count in range(1, int(words) + 1):
         time.sleep(0.1)
         yield " ".join(story[:count])

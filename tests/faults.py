@@ -175,7 +175,7 @@ class RawServer:
                 headers[name.lower()] = value.strip()
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             self.requests.append((method, path, headers, body))
-            answer = next(
+            answer: Any = next(
                 (answer for start, answer in self._routes.items() if path.startswith(start)),
                 response("nothing here", 404),
             )

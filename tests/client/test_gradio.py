@@ -98,13 +98,10 @@ def test_streamed_values_are_rebuilt_from_their_edits(client: Client, endpoint: 
 
     args = (30,) if endpoint == "/grow" else ()
     function = getattr(functions, endpoint[1:])
-    expected = [list(value) if isinstance(value, tuple) else value for value in function(*args)]
-    got = [
-        list(value) if isinstance(value, tuple) else value
-        for value in client.submit(*args, api_name=endpoint)
-    ]
+    expected = list(function(*args))
+    got = list(client.submit(*args, api_name=endpoint))
     if endpoint == "/frames":
-        got = [{"headers": value["headers"], "data": value["data"]} for value in got]
+        got = [{key: value[key] for key in ("headers", "data")} for value in got]
     assert got == expected
 
 
@@ -119,8 +116,7 @@ def test_progress_is_told(client: Client) -> None:
     seen = [
         update.progress_data[0]
         for update in job.updates()
-        if update.type == "status"
-        and isinstance(update, jobwire.StatusUpdate)
+        if isinstance(update, jobwire.StatusUpdate)
         and update.code is Status.PROGRESS
         and update.progress_data
     ]
@@ -273,7 +269,8 @@ def test_done_callback_gets_the_job_early_or_late(client: Client) -> None:
     job = client.submit("x", api_name="/echo")
     job.add_done_callback(got.append)
     job.result()
-    job.add_done_callback(lambda job: (got.append(job), done.set()))
+    job.add_done_callback(got.append)
+    job.add_done_callback(lambda _: done.set())
     assert done.wait(10)
     assert got == [job, job]
 

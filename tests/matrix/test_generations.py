@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+import jobwire
 from apps import functions
 from conftest import Server, running
 from faults import cutting_proxy
-
-import jobwire
 from jobwire import Client
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(600)]
@@ -95,10 +94,11 @@ def test_every_output(app: Client, name: str) -> None:
 
 
 def test_progress_and_logs(app: Client) -> None:
-    units: list[Any] = []
-    for update in app.submit(3, api_name="/steps").updates():
-        if isinstance(update, jobwire.StatusUpdate) and update.progress_data:
-            units.append(update.progress_data[0])
+    units = [
+        update.progress_data[0]
+        for update in app.submit(3, api_name="/steps").updates()
+        if isinstance(update, jobwire.StatusUpdate) and update.progress_data
+    ]
     assert {unit.desc for unit in units} == {"working"}
     assert units[-1].length == 3
     updates = list(app.submit("x", api_name="/logs").updates())

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -289,3 +291,14 @@ def test_completion_with_unset_fields_is_a_success() -> None:
     message.output.data = msgspec.Raw(b'["x"]')
     job.receive(message, 3.0)
     assert job.outputs.result == "x"
+
+
+def test_diagram_in_the_docs_is_the_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
+    drawn = set(re.findall(r"^ +(\w+) --> (\w+): (\w+)$", text, re.MULTILINE))
+    assert drawn == {
+        (state.name, new.name, signal.name)
+        for state, signals in TRANSITIONS.items()
+        for signal, new in signals.items()
+        if new is not state
+    }
