@@ -107,7 +107,6 @@ def run(code: str) -> str:
 def test_import_loads_nothing_heavy() -> None:
     heavy = "{'aiohttp', 'rich', 'typer', 'truststore', 'ssl', 'asyncio', 'msgspec'}"
     assert run(f"import jobwire, sys; print(sorted({heavy} & set(sys.modules)))") == "[]"
-    heavy = "{'aiohttp', 'rich', 'typer', 'truststore', 'pydantic', 'httpx', 'urllib.request'}"
     code = f"import jobwire, sys; jobwire.Client; print(sorted({heavy} & set(sys.modules)))"
     assert run(code) == "[]"
 
@@ -166,7 +165,7 @@ def test_values_can_be_pickled() -> None:
 
 
 def test_annotations_can_be_read_at_run_time() -> None:
-    for cls in (jobwire.AsyncClient, jobwire.Client, jobwire.StatusUpdate, jobwire.AppSchema):
+    for cls in (jobwire.AsyncClient, jobwire.AsyncJob, jobwire.Job, jobwire.AppSchema):
         for member in vars(cls).values():
             if inspect.isfunction(member) and not member.__name__.startswith("_"):
                 assert "return" in typing.get_type_hints(member)

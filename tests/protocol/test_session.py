@@ -31,10 +31,9 @@ from jobwire.exceptions import (
 )
 from jobwire.protocol.dialects import select_dialect
 from jobwire.protocol.job import JobMachine, State
+from jobwire.protocol.limits import END_TIMEOUT, IDLE_TIMEOUT
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.session import (
-    END_TIMEOUT,
-    IDLE_TIMEOUT,
     NO_FUNCTION,
     Action,
     CloseEventStream,

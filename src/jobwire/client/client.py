@@ -24,12 +24,12 @@ from jobwire.exceptions import (
     ServerError,
 )
 from jobwire.protocol.job import JobMachine
+from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_EVENT_SIZE
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, encode_body, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
 from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
-from jobwire.protocol.session import IDLE_TIMEOUT, SessionProtocol
-from jobwire.protocol.sse import MAX_EVENT_SIZE
+from jobwire.protocol.session import SessionProtocol
 from jobwire.transports.base import Response, Timeouts, Transport, TransportOptions
 
 __all__ = ("AsyncClient",)

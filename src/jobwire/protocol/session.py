@@ -37,6 +37,12 @@ from jobwire.exceptions import (
 )
 from jobwire.protocol.dialects import Dialect
 from jobwire.protocol.job import JobMachine, State
+from jobwire.protocol.limits import (
+    END_TIMEOUT,
+    IDLE_TIMEOUT,
+    MAX_EVENT_SIZE,
+    MAX_UNCLAIMED_SIZE,
+)
 from jobwire.protocol.messages import (
     CloseStream,
     Heartbeat,
@@ -49,27 +55,15 @@ from jobwire.protocol.messages import (
     decode_message,
 )
 from jobwire.protocol.retry import RetryPolicy
-from jobwire.protocol.sse import MAX_EVENT_SIZE, SSEParser
+from jobwire.protocol.sse import SSEParser
 
 __all__ = (
-    "IDLE_TIMEOUT",
     "Action",
     "CloseEventStream",
     "OpenEventStream",
     "SessionProtocol",
     "StopJob",
 )
-
-IDLE_TIMEOUT = 90.0
-"""Seconds of silence after which a stream with jobs counts as dead. Servers send a
-heartbeat every 15 s; a function that holds the interpreter lock can delay some."""
-
-END_TIMEOUT = 5.0
-"""Seconds that a server has to end a stream after it said that it is about to."""
-
-MAX_UNCLAIMED_SIZE = 64 * 1024 * 1024
-"""Bytes kept of messages whose job is still being confirmed; as for one event. The
-reply is already on its way then, so reaching this takes a server gone wrong."""
 
 
 @dataclass(frozen=True, slots=True)

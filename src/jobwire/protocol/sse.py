@@ -10,13 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jobwire.exceptions import RemoteProtocolError
+from jobwire.protocol.limits import MAX_EVENT_SIZE
 
-__all__ = ("MAX_EVENT_SIZE", "SSEParser", "ServerSentEvent", "encode_event")
-
-MAX_EVENT_SIZE = 64 * 1024 * 1024
-"""Bytes of one event. Gradio sends a job's whole result as one event; files travel
-beside it, so what is larger than this is a server gone wrong, or somebody who wants
-our memory."""
+__all__ = ("SSEParser", "ServerSentEvent", "encode_event")
 
 _BOM = b"\xef\xbb\xbf"
 

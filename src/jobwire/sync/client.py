@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from jobwire.client.client import AsyncClient
-from jobwire.protocol.schema import AppSchema
-from jobwire.protocol.session import IDLE_TIMEOUT
-from jobwire.protocol.sse import MAX_EVENT_SIZE
-from jobwire.sync.job import Job
-from jobwire.sync.loop import loop_thread
-from jobwire.transports.base import Transport, TransportOptions
+from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_EVENT_SIZE
+
+# Everything else is loaded when the first client is made, so that a program which may
+# never call an app pays nothing for being able to.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from jobwire.protocol.schema import AppSchema
+    from jobwire.sync.job import Job
+    from jobwire.transports.base import Transport, TransportOptions
 
 __all__ = ("Client",)
 
@@ -53,6 +55,9 @@ class Client:
         max_event_size: int = MAX_EVENT_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
     ) -> None:
+        from jobwire.client.client import AsyncClient
+        from jobwire.sync.loop import loop_thread
+
         self._client = AsyncClient(
             src,
             token,
@@ -149,6 +154,8 @@ class Client:
         return job
 
     async def _submit(self, *args: Any, **kwargs: Any) -> Job:
+        from jobwire.sync.job import Job
+
         return Job(self, await self._client.submit(*args, **kwargs))
 
     def reset_session(self) -> None:
