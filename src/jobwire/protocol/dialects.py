@@ -45,7 +45,7 @@ def parse_version(version: str) -> tuple[int, ...]:
 
     A version that has no numbers is taken for newer than all others.
     """
-    match = re.match(r"\d+(?:\.\d+)*", version.strip())
+    match = re.match(r"\d{1,9}(?:\.\d{1,9})*", version.strip())
     return tuple(map(int, match[0].split("."))) if match else _NEWEST
 
 

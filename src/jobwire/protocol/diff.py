@@ -21,6 +21,7 @@ of deletes is right in all of them. Read this way, every version gives the right
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from jobwire.exceptions import RemoteProtocolError
@@ -132,7 +133,6 @@ def _kind(value: Any) -> str:
 
 
 def _impossible(edit: Any, why: str) -> RemoteProtocolError:
-    text = repr(edit)
-    if len(text) > 120:
-        text = text[:120] + "..."
-    return RemoteProtocolError(f"the server sent an edit that cannot be made: {text}: {why}")
+    return RemoteProtocolError(
+        f"the server sent an edit that cannot be made: {reprlib.repr(edit)}: {why}"
+    )

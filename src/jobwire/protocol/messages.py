@@ -11,6 +11,7 @@ costs the same whether it carries ten bytes or ten megabytes.
 from __future__ import annotations
 
 import json
+import reprlib
 from typing import Any, TypeAlias
 
 import msgspec
@@ -176,6 +177,9 @@ Message: TypeAlias = _Known | UnknownMessage | Malformed
 # only news, and does no harm when it is passed over.
 _CARRIERS = frozenset({"process_generating", "process_streaming", "process_completed"})
 
+# What msgspec raises, for lone surrogates and for nesting deeper than the stack, too.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
 _decoder: msgspec.json.Decoder[_Known] = msgspec.json.Decoder(_Known)
 _encoder = msgspec.json.Encoder()
 
@@ -188,7 +192,7 @@ def decode_message(data: bytes) -> Message:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return _decode_leniently(data, error)
 
 
@@ -213,9 +217,10 @@ def _decode_leniently(data: bytes, error: Exception) -> Message:
     output = fields.get("output")
     if name in _CARRIERS and isinstance(output, dict):
         values = output.pop("data", UNSET)
-    try:
-        message: _Known = msgspec.convert(fields, _Known, strict=False)
-    except msgspec.ValidationError:
+    message = _convert(fields)
+    if message is None and (essentials := _essentials(fields, name, event_id)):
+        message = _convert(essentials)
+    if message is None:
         if name in _CARRIERS:
             return Malformed(
                 RemoteProtocolError(f"cannot read {name} ({error}): {shown(data)}"), event_id
@@ -226,6 +231,31 @@ def _decode_leniently(data: bytes, error: Exception) -> Message:
     ):
         message.output.data = values
     return message
+
+
+def _convert(fields: dict[str, Any]) -> _Known | None:
+    try:
+        message: _Known = msgspec.convert(fields, _Known, strict=False)
+    except _UNREADABLE:
+        return None
+    return message
+
+
+def _essentials(fields: dict[str, Any], name: str, event_id: str | None) -> dict[str, Any]:
+    """Return what counts of a message that ends something; empty for all others."""
+    same = {"msg": name, "event_id": event_id}
+    if name == "unexpected_error":
+        return same | {
+            "message": shown(reprlib.repr(fields.get("message"))),
+            "session_not_found": fields.get("session_not_found") is True,
+        }
+    output = fields.get("output")
+    if name in _CARRIERS and isinstance(output, dict):
+        return same | {
+            "success": fields.get("success") is not False,
+            "output": {key: output[key] for key in ("error",) if key in output},
+        }
+    return {}
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -256,7 +286,7 @@ def decode_value(value: Value) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         data = bytes(value)
         try:
             return json.loads(data.decode())

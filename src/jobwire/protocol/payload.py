@@ -159,6 +159,6 @@ def presenter(endpoint: Endpoint) -> Present:
         return present_one
 
     def present(values: list[Any]) -> Any:
-        return tuple(values[index] for index in kept if index < len(values))
+        return tuple(values[index] if index < len(values) else None for index in kept)
 
     return present

@@ -44,7 +44,7 @@ class RetryPolicy(NamedTuple):
         """
         if attempt >= self.attempts or not (isinstance(failure, ConnectError) or repeatable):
             return None
-        wait = min(self.cap, self.base * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
+        wait = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64)) * (0.5 + jitter / 2)
         if isinstance(failure, ServerError):
             if failure.status not in _PASSING:
                 return None

@@ -6,6 +6,7 @@ Components and endpoints are looked up by id: both lists have gaps.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -237,7 +238,7 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         or not isinstance(config.get("dependencies"), list)
     ):
         raise NotGradioError(
-            f"{url}config is JSON, but no Gradio app's: {shown(repr(config))}; give the "
+            f"{url}config is JSON, but no Gradio app's: {shown(reprlib.repr(config))}; give the "
             "address at which the app's page opens",
             url=f"{url}config",
             status=200,
@@ -307,6 +308,7 @@ def _visibility(raw: Mapping[str, Any]) -> Visibility:
 
 def _used(ids: Any, components: Mapping[int, Component]) -> Iterable[Component]:
     for id in ids if isinstance(ids, list) else ():
+        id = id if isinstance(id, int) else -1
         yield components.get(id) or Component(id, "", "", skipped=False)
 
 
@@ -320,6 +322,8 @@ def _parameters(raw: Any) -> tuple[Parameter, ...] | None:
         name = str(entry.get("parameter_name") or entry.get("label") or "")
         if not name or name in taken:
             name = f"param_{index}"
+            while name in taken:
+                name += "_"
         taken.add(name)
         python_type = _dict(entry.get("python_type"))
         parameters.append(

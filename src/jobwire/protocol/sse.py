@@ -51,8 +51,9 @@ class SSEParser:
         self._at_start = True  # a byte order mark may come
         self._skip_lf = False  # the last byte was a CR; an LF now belongs to it
         self._line: list[bytes] = []  # the pieces of a line that has not ended
+        self._line_size = 0
         self._data: list[bytes] = []
-        self._size = 0  # bytes held in _line and _data
+        self._data_size = 0  # with a line feed after each line
         self._too_large = False
         self._event = ""
         self._id = ""
@@ -75,82 +76,87 @@ class SSEParser:
         if self._too_large:
             raise self._overflow()
         if self._at_start:
-            data = b"".join((*self._line, data))
-            self._line.clear()
-            self._size = 0
+            data = self._take_line() + data
             if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._line.append(data)
+                self._keep(data)
                 return []
             self._at_start = False
             data = data.removeprefix(_BOM)
-        if not data:
-            return []
-        if self._skip_lf:
+        if self._skip_lf and data:
             self._skip_lf = False
-            if data[0] == 0x0A:
-                data = data[1:]
-        if b"\n" not in data and b"\r" not in data:
-            # Kept in pieces: joining each time would take quadratic time on an
-            # event of many megabytes.
-            self._line.append(data)
-            self._grow(len(data))
-            if self._too_large:
-                raise self._overflow()
-            return []
-
-        if self._line:
-            self._size -= sum(map(len, self._line))
-            data = b"".join((*self._line, data))
-            self._line.clear()
-        lines = data.splitlines()  # of bytes: CR, LF and CRLF, nothing else
-        if data.endswith((b"\n", b"\r")):
-            self._skip_lf = data.endswith(b"\r")
-        else:
-            last = lines.pop()
-            self._line.append(last)
-            self._grow(len(last))
+            data = data.removeprefix(b"\n")
 
         events: list[ServerSentEvent] = []
-        for line in lines:
-            if self._too_large:
-                break
-            if line.startswith(b"data:"):
-                value = line[6:] if line.startswith(b"data: ") else line[5:]
-                self._data.append(value)
-                self._grow(len(value))
-            elif line:
-                self._field(line)
+        if b"\n" not in data and b"\r" not in data:
+            # Kept in pieces: joining each time would take quadratic time on an event
+            # of many megabytes.
+            self._keep(data)
+        else:
+            lines = (self._take_line() + data).splitlines()  # of bytes: CR, LF, CRLF only
+            rest = b""
+            if data.endswith((b"\n", b"\r")):
+                self._skip_lf = data.endswith(b"\r")
             else:
-                if self._data:
-                    value = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                    events.append(ServerSentEvent(value, self._event, self._id))
-                    self._size -= sum(map(len, self._data))
-                    self._data.clear()
-                self._event = ""
+                rest = lines.pop()
+            for line in lines:
+                if line.startswith(b"data: "):
+                    self._add_data(line[6:])
+                elif line:
+                    self._field(line)
+                elif self._data:
+                    events.append(self._take_event())
+                else:
+                    self._event = ""
+                if self._too_large:
+                    break
+            else:
+                self._keep(rest)
         if self._too_large and not events:
             raise self._overflow()
         return events
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._line.append(piece)
+            self._line_size += len(piece)
+            # It is taken for data, which it need not be: what else can be that long?
+            if self._data_size + self._line_size - len(b"data: ") > self._max_event_size:
+                self._too_large = True
+
+    def _take_line(self) -> bytes:
+        line = b"".join(self._line)
+        self._line.clear()
+        self._line_size = 0
+        return line
+
+    def _add_data(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_size += len(value) + 1
+        if self._data_size - 1 > self._max_event_size:
+            self._too_large = True
+
+    def _take_event(self) -> ServerSentEvent:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        event = ServerSentEvent(data, self._event, self._id)
+        self._data.clear()
+        self._data_size = 0
+        self._event = ""
+        return event
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
-            self._grow(len(value))
+            self._add_data(value)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
-        elif name == b"retry" and value.isdigit():
+        elif name == b"retry" and value.isdigit() and len(value) < 16:
             self.retry = int(value)
         # A line that begins with a colon is a comment and has an empty name; the
         # standard ignores unknown names as well.
-
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._max_event_size:
-            self._too_large = True
 
     def _overflow(self) -> RemoteProtocolError:
         return RemoteProtocolError(
