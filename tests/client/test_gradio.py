@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from conftest import Eventually
 
 import jobwire
 from jobwire import Status
@@ -310,10 +311,11 @@ def test_cancel_a_running_generator(client: Client) -> None:
     assert [job.result(timeout=10) for job in many] == ["0"] * 8
 
 
-def test_cancel_a_waiting_job(client: Client) -> None:
-    first, second, third = (client.submit(0.4, tag, api_name="/slow") for tag in "abc")
-    while second.status().code is not Status.IN_QUEUE:
-        time.sleep(0.01)
+def test_cancel_a_waiting_job(client: Client, eventually: Eventually) -> None:
+    first = client.submit(0.8, "a", api_name="/slow")
+    eventually(first.running)
+    second, third = (client.submit(0.1, tag, api_name="/slow") for tag in "bc")
+    eventually(lambda: second.status().code is Status.IN_QUEUE)
     assert second.cancel() is True
     assert first.result(timeout=10) == "slept a"
     assert third.result(timeout=10) == "slept c"
@@ -422,6 +424,17 @@ def test_closing_fails_what_is_in_flight(url: str) -> None:
     with pytest.raises(jobwire.ClientClosedError):
         client.predict("x", api_name="/echo")
     client.close()
+
+
+@pytest.mark.parametrize("delay", [0, 0.002, 0.004, 0.008, 0.02, 0.1])
+def test_closing_stops_the_jobs_on_the_server(url: str, delay: float) -> None:
+    with Client(url) as client:
+        for _ in range(6):
+            client.submit(10_000, 0.02, api_name="/count")
+        time.sleep(delay)
+    with Client(url) as client:  # the four slots of the function are free again
+        jobs = [client.submit(1, api_name="/count") for _ in range(8)]
+        assert [job.result(timeout=10) for job in jobs] == ["0"] * 8
 
 
 def test_client_lives_as_long_as_its_jobs(url: str) -> None:

@@ -6,7 +6,6 @@ Builds an environment for each version below ``.cache/servers``; marked ``matrix
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 import jobwire
 from apps import functions
-from conftest import Server, running
+from conftest import Eventually, Server, running
 from faults import cutting_proxy
 from jobwire import Client
 
@@ -142,9 +141,11 @@ def test_cancelled_generator_frees_its_slot_and_spares_others(app: Client) -> No
     assert app.predict("x", api_name="/echo") == "x"
 
 
-def test_cancelled_waiting_job_does_no_harm(app: Client) -> None:
-    first, second, third = (app.submit(0.4, tag, api_name="/slow") for tag in "abc")
-    time.sleep(0.2)
+def test_cancelled_waiting_job_does_no_harm(app: Client, eventually: Eventually) -> None:
+    first = app.submit(0.8, "a", api_name="/slow")
+    eventually(first.running)
+    second, third = (app.submit(0.1, tag, api_name="/slow") for tag in "bc")
+    eventually(lambda: second.status().code is jobwire.Status.IN_QUEUE)
     assert second.cancel()
     assert first.result(timeout=20) == "slept a"
     assert third.result(timeout=20) == "slept c"

@@ -827,9 +827,25 @@ def test_closing_fails_what_is_in_flight(session: Session) -> None:
         assert job.error.event_id == event_id
     assert session.actions() == [CLOSE]
     session.accepted(b, "b", session.now)
-    assert session.actions() == []
+    assert session.actions() == [StopJob("b", 0)]
     session.close(session.now)
     assert session.actions() == []
+
+
+def test_closing_before_the_stream_is_open_stops_each_job(session: Session) -> None:
+    # Nothing else would: a server runs what nobody listens to.
+    session.start("a", fn_index=5)
+    assert session.actions() == [OPEN]
+    session.close(session.now)
+    assert session.actions() == [StopJob("a", 5), CLOSE]
+
+
+def test_closing_stops_each_job_where_breaking_the_stream_does_not() -> None:
+    session = Session(V21)
+    session.start("a", fn_index=5)
+    session.opened()
+    session.close(session.now)
+    assert session.actions() == [StopJob("a", 5), CLOSE]
 
 
 def test_timer_that_comes_early_or_for_nothing_is_harmless(session: Session) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 from jobwire import __version__
 from jobwire.client.job import AsyncJob
-from jobwire.client.session import Session, run_soon
+from jobwire.client.session import CLOSE_TIMEOUT, Session, run_soon
 from jobwire.exceptions import (
     AuthenticationError,
     ClientClosedError,
@@ -154,17 +154,23 @@ class AsyncClient:
         return self
 
     async def aclose(self) -> None:
-        """Close every connection. Jobs in flight fail with `ClientClosedError`.
+        """Close every connection. Jobs in flight fail with `ClientClosedError`, at once.
 
-        The server drops the ones that wait and stops generators. Harmless when
+        The server is told: it drops the ones that wait and stops generators. That takes
+        as long as two answers of the server, two seconds at most. Harmless when
         repeated; the client cannot be used afterwards.
         """
         self._closed = True
+        sessions = [*self._retired, *([self._session] if self._session else [])]
+        for session in sessions:
+            session.close()
+        # Submissions that are on their way: once confirmed, the job can be stopped.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        sessions = [*self._retired, *([self._session] if self._session else [])]
         for session in sessions:
             await session.aclose()
         self._retired.clear()
@@ -408,18 +414,21 @@ class AsyncClient:
         body: bytes,
         headers: Mapping[str, str],
     ) -> None:
+        now = asyncio.get_running_loop().time
+        closed = ClientClosedError("the client was closed while the job was being submitted")
         try:
             async with self._gate:
                 session = job._session
-                if session.damaged and self._schema is not None:
+                if self._closed and machine.fail(closed, now()):
+                    job._notify()
+                elif session.damaged and self._schema is not None:
                     session = self._session_for_new_jobs(self._schema)
                     body = encode_body(endpoint, data, session_hash=session.session_hash)
                     job._session = session
                 if not machine.state.ended:
                     await session.submit(job, machine, body, headers)
         except asyncio.CancelledError:
-            error = ClientClosedError("the client was closed while the job was being submitted")
-            if machine.fail(error, asyncio.get_running_loop().time()):
+            if machine.fail(closed, now()):
                 job._notify()
             raise
 

@@ -19,12 +19,15 @@ from jobwire.protocol.schema import AppSchema
 from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol, StopJob
 from jobwire.transports.base import Timeouts, Transport
 
-__all__ = ("Session",)
+__all__ = ("CLOSE_TIMEOUT", "Session", "run_soon")
 
 logger = logging.getLogger("jobwire")
 
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds for telling the server, when a client is closed, what it need not do."""
 
 _HEARTBEAT_RETRY = (1.0, 60.0)
 """Seconds before a lost heartbeat is taken up again: the first time, and at most."""
@@ -134,13 +137,22 @@ class Session:
         self._retired = True
         self._carry_out()
 
-    async def aclose(self) -> None:
-        """Fail the jobs in flight and end every task. Harmless when repeated."""
+    def close(self) -> None:
+        """Fail the jobs in flight at once, and begin to tell the server. Does not wait."""
         self._protocol.close(self._loop.time())
         self._carry_out()
+
+    async def aclose(self) -> None:
+        """Wait until the server was told, for a moment, and end every task.
+
+        Harmless when repeated.
+        """
+        self.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._stops:
+            await asyncio.wait(self._stops, timeout=CLOSE_TIMEOUT)
         tasks = [task for task in (self._reader, self._heartbeat, *self._stops) if task]
         self._reader = self._heartbeat = None
         for task in tasks:

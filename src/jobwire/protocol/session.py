@@ -141,6 +141,7 @@ class SessionProtocol:
         self._retry = retry or RetryPolicy()
         self._jitter = jitter
 
+        self._closed = False
         self._submitting: set[JobMachine] = set()
         self._jobs: dict[str, JobMachine] = {}  # accepted and not ended
         self._running: Counter[int] = Counter()  # of _jobs, by function
@@ -241,13 +242,18 @@ class SessionProtocol:
         return True
 
     def close(self, now: float) -> None:
-        """Fail every job that is in flight, and drop the stream."""
+        """Fail every job that is in flight, have the server stop them, and drop the stream."""
+        # A server that forgets a session whose stream breaks drops its jobs by itself.
+        tell = self._dialect.resumable or self._stream is not _Stream.OPEN
         for job in [*self._submitting, *self._jobs.values()]:
             error = ClientClosedError(
                 "the client was closed while the job was in flight", event_id=job.event_id
             )
             if job.fail(error, now):
                 self._changed[job] = None
+            if tell and job.event_id is not None:
+                self._actions.append(StopJob(job.event_id, job.fn_index))
+        self._closed = True
         self._forget_jobs()
         self._drop_stream()
 
@@ -370,6 +376,8 @@ class SessionProtocol:
     def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
         # The session broke, or was closed, while the job was on its way. The server
         # may have dropped it with the others, and would never say so.
+        if self._closed:
+            self._actions.append(StopJob(event_id, job.fn_index))
         if not job.state.ended:
             job.accept(event_id, now)
             job.lose("the session broke while the job was being submitted", now)
