@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from conftest import Eventually
 
 import jobwire
+from conftest import Eventually
 from jobwire import Status
 
 Client = jobwire.Client
