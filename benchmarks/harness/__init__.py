@@ -1,0 +1,1 @@
+"""What `run.py` is made of. Needs nothing but the standard library."""
