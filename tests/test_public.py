@@ -158,6 +158,22 @@ def test_fraction_of_a_progress_unit(unit: jobwire.ProgressUnit, fraction: float
     assert unit.fraction == fraction
 
 
+@pytest.mark.parametrize("name", [n for n in exceptions.__all__ if n != "QueueError"])
+def test_errors_can_be_pickled(name: str) -> None:
+    error = getattr(exceptions, name)("what")
+    error.event_id = "e1"
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == "what"
+    assert copy.event_id == "e1"
+
+
+def test_lost_outputs_go_with_the_pickled_error() -> None:
+    error = jobwire.ConnectionLostError("cut", event_id="e1", outputs=lambda: [1, 2])
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.event_id, copy.outputs) == ("e1", [1, 2])
+
+
 def test_values_can_be_pickled() -> None:
     unit = jobwire.ProgressUnit(1, 4)
     update = jobwire.StatusUpdate(jobwire.Status.LOG, 1, 2, None, None, None, [unit], ("a", "info"))

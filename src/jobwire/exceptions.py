@@ -30,7 +30,7 @@ attributes; the text only repeats it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -119,6 +119,9 @@ class ConnectionLostError(TransportError):
     def outputs(self) -> list[Any]:
         return self._outputs() if callable(self._outputs) else list(self._outputs)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, {"event_id": self.event_id, "_outputs": self.outputs}
+
 
 # -- the protocol --------------------------------------------------------------
 
@@ -151,7 +154,7 @@ class NotGradioError(RemoteProtocolError, ValueError):
         status: The HTTP status.
     """
 
-    def __init__(self, message: str, *, url: str, status: int) -> None:
+    def __init__(self, message: str, *, url: str = "", status: int = 0) -> None:
         super().__init__(message)
         self.url = url
         self.status = status
@@ -165,7 +168,7 @@ class UnsupportedProtocolError(RemoteProtocolError, ValueError):
         version: The server's Gradio version.
     """
 
-    def __init__(self, message: str, *, protocol: str, version: str) -> None:
+    def __init__(self, message: str, *, protocol: str = "", version: str = "") -> None:
         super().__init__(message)
         self.protocol = protocol
         self.version = version
@@ -228,10 +231,15 @@ class ValidationError(ServerError, ValueError):
     """
 
     def __init__(
-        self, message: str, *, status: int = 422, body: str = "", parameters: dict[str, str]
+        self,
+        message: str,
+        *,
+        status: int = 422,
+        body: str = "",
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, status=status, body=body)
-        self.parameters = parameters
+        self.parameters = dict(parameters or {})
 
 
 # -- outcomes of a job ---------------------------------------------------------
@@ -302,7 +310,7 @@ class EndpointNotFoundError(JobwireError, ValueError):
     """
 
     def __init__(
-        self, message: str, *, endpoint: str | int | None, available: Sequence[str] = ()
+        self, message: str, *, endpoint: str | int | None = None, available: Sequence[str] = ()
     ) -> None:
         super().__init__(message)
         self.endpoint = endpoint
@@ -317,7 +325,7 @@ class ArgumentError(JobwireError, TypeError):
         parameter: The parameter concerned, or None if it is about all of them.
     """
 
-    def __init__(self, message: str, *, endpoint: str, parameter: str | None = None) -> None:
+    def __init__(self, message: str, *, endpoint: str = "", parameter: str | None = None) -> None:
         super().__init__(message)
         self.endpoint = endpoint
         self.parameter = parameter

@@ -254,6 +254,19 @@ def test_headers_and_token_go_to_the_app_with_every_request() -> None:
         assert [h for _, _, h, _ in server.requests if "x-call" in h] != []
 
 
+def test_credentials_in_the_address_are_sent_and_never_shown() -> None:
+    stream = event_stream(completed("a", "x"), CLOSE_STREAM) + LAST_CHUNK
+    with raw_server(app(stream)) as server:
+        with Client(server.url.replace("//", "//me:p%40ss@")) as client:
+            client.predict("x")
+            assert "p%40ss" not in f"{client!r} {client.src}"
+        assert {h["authorization"] for _, _, h, _ in server.requests} == {"Basic bWU6cEBzcw=="}
+        assert [path for path in server.paths() if "me" in path] == []
+    with pytest.raises(jobwire.ConnectError) as caught:
+        Client("ftp://me:p%40ss@host/")
+    assert "p%40ss" not in str(caught.value)
+
+
 def test_cookie_of_the_config_is_sent_with_every_request() -> None:
     routes = app(event_stream(completed("a", "x"), CLOSE_STREAM) + LAST_CHUNK)
     routes["/config"] = response(config(), headers="set-cookie: node=7; path=/\r\n")

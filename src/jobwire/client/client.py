@@ -6,11 +6,12 @@ import asyncio
 import logging
 import uuid
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from jobwire import __version__
 from jobwire.client.job import AsyncJob
@@ -56,7 +57,8 @@ class AsyncClient:
 
     Args:
         src: The address at which the app's page opens, with ``http://`` or
-            ``https://``. Query and fragment are ignored.
+            ``https://``. Query and fragment are ignored; ``user:password@`` is sent as
+            basic authentication, for what may stand in front of the app.
         token: A Hugging Face token, for a private Space. It is sent to ``src`` and to
             nobody else; None sends none, whatever is saved on this machine.
         max_workers: How many submissions may be on their way to the server at once.
@@ -95,7 +97,7 @@ class AsyncClient:
         max_event_size: int = MAX_EVENT_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
     ) -> None:
-        self._src = _root(src)
+        self._src, credentials = _split_credentials(src)
         self._auth = auth
         self._verbose = verbose
         self._timeouts = Timeouts(connect_timeout, read_timeout)
@@ -103,6 +105,8 @@ class AsyncClient:
             SessionProtocol, idle_timeout=idle_timeout, max_event_size=max_event_size
         )
         own_headers = {"user-agent": f"jobwire/{__version__}", "x-gradio-user": "api"}
+        if credentials is not None:
+            own_headers["authorization"] = credentials
         if token is not None:
             own_headers["x-hf-authorization"] = f"Bearer {token}"
         self._options = TransportOptions(
@@ -433,13 +437,24 @@ class AsyncClient:
             raise
 
 
+def _split_credentials(src: str) -> tuple[str, str | None]:
+    """Return an app's root without credentials, so that none are ever shown, and a header."""
+    root = _root(src)
+    parts = urlsplit(root)
+    if parts.username is None:
+        return root, None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    header = f"Basic {b64encode(pair.encode()).decode()}"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), header
+
+
 def _root(src: str) -> str:
     """Return an app's address with a trailing slash, and without query and fragment."""
     parts = urlsplit(src.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConnectError(
-            f"{src!r} is no address of an app; give the one at which its page opens, such as "
-            "http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"
+            f"{src.rpartition('@')[2]!r} is no address of an app; give the one at which its page "
+            "opens, such as http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
