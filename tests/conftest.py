@@ -127,7 +127,7 @@ def nothing_left_behind() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     gc.collect()
-    kept = ("jobwire", "jobwire-callbacks_0")  # one of each for the whole process
+    kept = ("jobwire", "jobwire-callbacks")  # one of each for the whole process
     left = [
         thread
         for thread in set(threading.enumerate()) - before

@@ -251,7 +251,8 @@ class AppError(JobwireError, ValueError):
     Attributes:
         message: The app's words. An app may put HTML into them.
         title: The heading that the web page shows above them.
-        duration: Seconds for which the web page shows them; None means until closed.
+        duration: Seconds for which the web page shows them; None if the app did not say,
+            or means until closed.
         visible: False if the web page does not show them at all.
         event_id: The server's id of the job.
     """

@@ -68,6 +68,7 @@ class Session(SessionProtocol):
         outputs = OutputLog(diffs=self._dialect.diffs, present=lambda values: values[0])
         job = JobMachine(fn_index, outputs, self.now)
         self.submit(job)
+        self.sending(job)
         return job
 
     def opened(self) -> None:
@@ -521,7 +522,11 @@ def test_crashed_stream_is_opened_again() -> None:
     session = Session(V3_OLD)
     [job] = session.start("a")
     session.opened()
-    session.feed(message("unexpected_error", None, message="'5d96'", success=False))
+    session.feed(
+        message(
+            "unexpected_error", None, message="'5d9653fe7b46470aadf383cb886325a4'", success=False
+        )
+    )
     assert session.wait(5) == [CLOSE, OPEN]
     session.stream_opened(session.now)
     session.feed(completed("a", 1))
@@ -533,7 +538,14 @@ def test_stream_that_crashes_again_and_again_is_given_up() -> None:
     [job] = session.start("a")
     session.opened()
     for _ in range(20):
-        session.feed(message("unexpected_error", None, message="'5d96'", success=False))
+        session.feed(
+            message(
+                "unexpected_error",
+                None,
+                message="'5d9653fe7b46470aadf383cb886325a4'",
+                success=False,
+            )
+        )
         if OPEN not in session.wait(60):
             break
         session.stream_opened(session.now)

@@ -52,6 +52,7 @@ class Player:
         self.machines = [make_machine(recording, job) for job in recording.jobs]
         for machine in self.machines:
             self.session.submit(machine)
+            self.session.sending(machine)
 
     def accept(self) -> None:
         for machine, job in zip(self.machines, self.recording.jobs, strict=True):
@@ -214,6 +215,7 @@ def test_messages_before_the_reply_to_the_submission_give_the_same(version: str)
         # Something must have opened the stream: a job that was confirmed before.
         other = make_machine(recording, recording.jobs[0])
         player.session.submit(other)
+        player.session.sending(other)
         player.session.accepted(other, "other", NOW)
         player.open()
         player.feed([recording.stream])
@@ -229,6 +231,7 @@ def test_messages_of_which_half_come_before_the_reply_give_the_same(version: str
         player = Player(recording)
         other = make_machine(recording, recording.jobs[0])
         player.session.submit(other)
+        player.session.sending(other)
         player.session.accepted(other, "other", NOW)
         player.open()
         half = len(recording.stream) // 2

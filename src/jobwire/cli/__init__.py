@@ -6,6 +6,7 @@ Results go to standard output, everything else to standard error. Exit codes are
 
 from __future__ import annotations
 
+import io
 import sys
 
 from jobwire.cli.exits import ExitCode
@@ -54,4 +55,8 @@ def main() -> None:
     ) -> None:
         del version
 
+    # What the terminal cannot show is escaped; a result must not end in a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -94,7 +94,9 @@ def call(
 
 def _submit(client: Client, name: str, texts: Iterable[str]) -> Job:
     schema = client.schema()
-    found = schema.find(fn_index=int(name)) if name.isdigit() else schema.find(name)
+    found = (
+        schema.find(fn_index=int(name)) if name.isascii() and name.isdigit() else schema.find(name)
+    )
     args, kwargs = parse_arguments(found, texts)
     return client.submit(*args, fn_index=found.id, **kwargs)
 
@@ -123,7 +125,7 @@ def parse_arguments(endpoint: Endpoint, texts: Iterable[str]) -> tuple[list[Any]
 def _parse(text: str, kind: str | None) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return text if kind == "str" and not isinstance(value, str) else value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import uuid
 import warnings
 from base64 import b64encode
@@ -17,6 +18,7 @@ from jobwire import __version__
 from jobwire.client.job import AsyncJob
 from jobwire.client.session import CLOSE_TIMEOUT, Session, run_soon
 from jobwire.exceptions import (
+    ArgumentError,
     AuthenticationError,
     ClientClosedError,
     ConnectError,
@@ -38,6 +40,7 @@ __all__ = ("AsyncClient",)
 logger = logging.getLogger("jobwire")
 
 _MAX_REDIRECTS = 5
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
 
 class AsyncClient:
@@ -69,8 +72,8 @@ class AsyncClient:
         ssl_verify: False accepts any TLS certificate, and with it anybody who gets in
             between.
         connect_timeout: Seconds to make a connection; None waits for ever.
-        read_timeout: Seconds for the server to answer a request; None waits for ever.
-            Jobs may take as long as they like.
+        read_timeout: Seconds without a sign of the server while it answers a request;
+            None waits for ever. Jobs may take as long as they like.
         idle_timeout: Seconds of silence on the stream of events after which the jobs
             that wait on it are lost. Servers send a heartbeat every 15 s, so this is
             how a dead connection is noticed. None waits for ever.
@@ -79,6 +82,8 @@ class AsyncClient:
 
     Raises:
         ConnectError: ``src`` is no address. (The address is first used by `connect`.)
+        ArgumentError: A header cannot be sent.
+        ValueError: ``max_workers`` is less than 1.
     """
 
     def __init__(
@@ -108,20 +113,23 @@ class AsyncClient:
         if credentials is not None:
             own_headers["authorization"] = credentials
         if token is not None:
-            own_headers["x-hf-authorization"] = f"Bearer {token}"
+            own_headers |= _lower({"x-hf-authorization": f"Bearer {token}"})
         self._options = TransportOptions(
-            headers={**own_headers, **(headers or {})},
+            headers={**own_headers, **_lower(headers or {})},
             timeouts=self._timeouts,
             verify=ssl_verify,
         )
         self._make_transport = transport or _default_transport
         self._session_hash = str(uuid.uuid4())
+        if max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
         self._gate = asyncio.Semaphore(max_workers)
         self._lock = asyncio.Lock()
 
         self._loop: asyncio.AbstractEventLoop | None = None
         self._transport: Transport | None = None
         self._schema: AppSchema | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._session: Session | None = None  # for new jobs
         self._retired: list[Session] = []  # those with jobs still in flight
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -175,8 +183,7 @@ class AsyncClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for session in sessions:
-            await session.aclose()
+        await asyncio.gather(*(session.aclose() for session in sessions))
         self._retired.clear()
         self._session = None
         transport, self._transport = self._transport, None
@@ -277,6 +284,7 @@ class AsyncClient:
             schema = await self.schema()
             endpoint = schema.endpoints[endpoint.id]
         data = bind_arguments(endpoint, args, kwargs)
+        own_headers = _lower(headers or {})
 
         session = self._session_for_new_jobs(schema)
         body = encode_body(endpoint, data, session_hash=session.session_hash)
@@ -286,7 +294,8 @@ class AsyncClient:
         job = AsyncJob(self, machine, session)
         for callback in _as_list(result_callbacks):
             job.add_done_callback(partial(_call_with_result, callback))
-        run_soon(self._tasks, self._deliver(job, machine, endpoint, data, body, headers or {}))
+        session.register(job, machine)
+        run_soon(self._tasks, self._deliver(job, machine, endpoint, data, body, own_headers))
         return job
 
     def reset_session(self) -> None:
@@ -337,20 +346,33 @@ class AsyncClient:
                 )
             self._loop = loop
         if self._schema is None:
-            async with self._lock:
-                if self._schema is None:
-                    self._schema = await self._fetch_config()
-                    if self._verbose:
-                        logger.info("loaded %s (gradio %s)", self._src, self._schema.version)
+            # Whoever waits for it shares one try, its failure included.
+            if self._loading is None:
+                self._loading = run_soon(self._tasks, self._fetch_config())
+                # Even if all who wait for it are cancelled.
+                self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            try:
+                await asyncio.shield(self._loading)
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise ClientClosedError("the client was closed meanwhile") from None
+                raise
+        if self._schema is None:
+            raise ClientClosedError("the client was closed meanwhile")
         return self._schema
 
-    async def _fetch_config(self) -> AppSchema:
-        reply = await self._follow_to_config()
-        if reply.status == 401 and self._auth is not None:
-            await self._login(*self._auth)
+    async def _fetch_config(self) -> None:
+        try:
             reply = await self._follow_to_config()
-        url = f"{self._src}config"
-        return parse_config(read_config(*reply, url=url), url=self._src)
+            if reply.status == 401 and self._auth is not None:
+                await self._login(*self._auth)
+                reply = await self._follow_to_config()
+            url = f"{self._src}config"
+            self._schema = parse_config(read_config(*reply, url=url), url=self._src)
+        finally:
+            self._loading = None
+        if self._verbose:
+            logger.info("loaded %s (gradio %s)", self._src, self._schema.version)
 
     async def _follow_to_config(self) -> Response:
         """Fetch the config, following redirects that stay on the host that was named."""
@@ -359,10 +381,8 @@ class AsyncClient:
             reply = await self._get_transport().request("GET", url)
             if reply.status not in (301, 302, 303, 307, 308):
                 return reply
-            target = urljoin(url, reply.headers.get("location", ""))
-            old, new = urlsplit(url), urlsplit(target)
-            moved = new.hostname != old.hostname or (old.scheme, new.scheme) == ("https", "http")
-            if moved or not new.path.endswith("/config"):
+            target = _join(url, reply.headers.get("location", ""))
+            if not _same_place(url, target) or not urlsplit(target).path.endswith("/config"):
                 raise NotGradioError(
                     f"{url} redirects to {target}; if the app is there and you trust it, give "
                     "that address",
@@ -381,6 +401,8 @@ class AsyncClient:
         read_login(reply.status, reply.body, url=url)
 
     def _get_transport(self) -> Transport:
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
         if self._transport is None:
             self._transport = self._make_transport(self._options)
         return self._transport
@@ -418,23 +440,60 @@ class AsyncClient:
         body: bytes,
         headers: Mapping[str, str],
     ) -> None:
-        now = asyncio.get_running_loop().time
-        closed = ClientClosedError("the client was closed while the job was being submitted")
         try:
             async with self._gate:
                 session = job._session
-                if self._closed and machine.fail(closed, now()):
-                    job._notify()
-                elif session.damaged and self._schema is not None:
+                if session.damaged and self._schema is not None and not machine.state.ended:
+                    session.withdraw(machine)
                     session = self._session_for_new_jobs(self._schema)
+                    session.register(job, machine)
                     body = encode_body(endpoint, data, session_hash=session.session_hash)
                     job._session = session
-                if not machine.state.ended:
-                    await session.submit(job, machine, body, headers)
+                await session.submit(machine, body, headers)
         except asyncio.CancelledError:
-            if machine.fail(closed, now()):
+            # The client is being closed; most jobs have failed by now.
+            error = ClientClosedError("the client was closed while the job was being submitted")
+            if machine.fail(error, asyncio.get_running_loop().time()):
                 job._notify()
             raise
+
+
+def _lower(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """Return headers with their names in lower case, so that one replaces another.
+
+    Raises:
+        ArgumentError: A name or a value cannot be sent.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not _HEADER.match(name):
+            raise ArgumentError(
+                f"header {name!r}: names and values are strings without line breaks",
+                parameter="headers",
+            )
+        if any(character in value for character in "\r\n\0"):
+            raise ArgumentError(f"header {name!r} has a line break in it", parameter="headers")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _join(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        return location
+
+
+def _same_place(old: str, new: str) -> bool:
+    """Whether a redirect stays with the server that was named: same host, same port."""
+    try:
+        before, after = urlsplit(old), urlsplit(new)
+        ports = (before.port, after.port)
+    except ValueError:
+        return False
+    if before.hostname != after.hostname:
+        return False
+    if (before.scheme, after.scheme) == ("http", "https"):
+        return ports[0] in (None, 80) and ports[1] in (None, 443)
+    return before.scheme == after.scheme and ports[0] == ports[1]
 
 
 def _split_credentials(src: str) -> tuple[str, str | None]:
@@ -450,8 +509,12 @@ def _split_credentials(src: str) -> tuple[str, str | None]:
 
 def _root(src: str) -> str:
     """Return an app's address with a trailing slash, and without query and fragment."""
-    parts = urlsplit(src.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(src.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise ConnectError(
             f"{src.rpartition('@')[2]!r} is no address of an app; give the one at which its page "
             "opens, such as http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"

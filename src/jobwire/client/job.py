@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from jobwire.exceptions import JobwireError
 from jobwire.protocol.job import JobMachine, State
@@ -39,7 +39,7 @@ class AsyncJob:
         self._loop = asyncio.get_running_loop()
         # Monotonic seconds to wall-clock seconds.
         self._wall = datetime.now().timestamp() - self._loop.time()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
         self._callbacks: list[Callable[[AsyncJob], object]] = []
 
     def __repr__(self) -> str:
@@ -111,17 +111,16 @@ class AsyncJob:
 
     async def _wait_for_change(self) -> None:
         waiter = self._loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters.add(waiter)
         try:
             await waiter
         finally:
-            if not waiter.done() or waiter.cancelled():
-                self._waiters.remove(waiter)
+            self._waiters.discard(waiter)
 
     def _notify(self) -> None:
         """Wake whoever waits for a change. Called by the session, after each."""
         if self._waiters:
-            waiters, self._waiters = self._waiters, []
+            waiters, self._waiters = self._waiters, set()
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -193,25 +192,17 @@ class AsyncJob:
         """
         return await self._session.cancel(self, self._machine)
 
-    async def __aiter__(self) -> AsyncGenerator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate over the outputs, from the first on, as they arrive.
+
+        Cancelling a wait for the next one loses nothing: ask again.
 
         Raises:
             As `result`, after the last output, if the job does not succeed.
         """
-        cursor = OutputCursor(self._machine.outputs)
-        while True:
-            entry = cursor.next()
-            if isinstance(entry, OutputUpdate):
-                yield entry.outputs
-            elif entry is None:
-                if self._machine.state.ended:
-                    break
-                await self._wait_for_change()
-        if self._machine.error is not None:
-            raise _fresh(self._machine.error)
+        return _Outputs(self)
 
-    async def updates(self) -> AsyncGenerator[Update]:
+    def updates(self) -> AsyncIterator[Update]:
         """Iterate over everything that happens to the job, as it happens.
 
         Every output and every log line is given, in order, from the first on. Of rank,
@@ -220,23 +211,7 @@ class AsyncJob:
         end comes last. Never raises for the job's failure: the last status has
         ``success`` False, and `result` tells why.
         """
-        cursor = OutputCursor(self._machine.outputs, with_result=True)
-        seen = -1
-        while True:
-            entry = cursor.next()
-            if isinstance(entry, OutputUpdate):
-                yield entry
-            elif isinstance(entry, Log):
-                yield self._log_update(entry)
-            elif seen != self._machine.version:
-                seen = self._machine.version
-                if self._machine.code is not Status.LOG:  # told by its own update
-                    status = self.status()
-                    yield status
-                    if status.success is not None:
-                        return
-            else:
-                await self._wait_for_change()
+        return _Updates(self)
 
     def _log_update(self, line: Log) -> StatusUpdate:
         now = self.status()
@@ -250,6 +225,63 @@ class AsyncJob:
             progress_data=now.progress_data,
             log=(line.log, line.level),
         )
+
+
+class _Outputs:
+    """Iterates over a job's outputs. A class, since a generator ends when it is cancelled."""
+
+    def __init__(self, job: AsyncJob) -> None:
+        self._job = job
+        self._cursor = OutputCursor(job._machine.outputs)
+        self._raised = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        while True:
+            entry = self._cursor.next()
+            if isinstance(entry, OutputUpdate):
+                return entry.outputs
+            if entry is None:
+                if self._job._machine.state.ended:
+                    break
+                await self._job._wait_for_change()
+        error = self._job._machine.error
+        if error is None or self._raised:
+            raise StopAsyncIteration
+        self._raised = True
+        raise _fresh(error)
+
+
+class _Updates:
+    """Iterates over everything that happens to a job."""
+
+    def __init__(self, job: AsyncJob) -> None:
+        self._job = job
+        self._cursor = OutputCursor(job._machine.outputs, with_result=True)
+        self._seen = -1
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Update:
+        machine = self._job._machine
+        while not self._ended:
+            entry = self._cursor.next()
+            if isinstance(entry, OutputUpdate):
+                return entry
+            if isinstance(entry, Log):
+                return self._job._log_update(entry)
+            if self._seen != machine.version:
+                self._seen = machine.version
+                if machine.code is not Status.LOG:  # told by its own update
+                    self._ended = machine.state.ended
+                    return self._job.status()
+            else:
+                await self._job._wait_for_change()
+        raise StopAsyncIteration
 
 
 def _fresh(error: JobwireError) -> JobwireError:

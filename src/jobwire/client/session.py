@@ -11,12 +11,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from jobwire.client.job import AsyncJob
-from jobwire.exceptions import JobwireError
+from jobwire.exceptions import JobwireError, TransportError
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.replies import check, read_event_id
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
-from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol, StopJob
+from jobwire.protocol.session import (
+    NO_FUNCTION,
+    CloseEventStream,
+    OpenEventStream,
+    SessionProtocol,
+    StopJob,
+)
 from jobwire.transports.base import Timeouts, Transport
 
 __all__ = ("CLOSE_TIMEOUT", "Session", "run_soon")
@@ -25,6 +31,12 @@ logger = logging.getLogger("jobwire")
 
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""
+
+_MAX_STOPS = 40
+"""How many such requests may be on their way at once; as for submissions."""
+
+_MAX_ERROR_SIZE = 64 * 1024
+"""Bytes read of an answer that is no stream: its start says what is wrong."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for telling the server, when a client is closed, what it need not do."""
@@ -67,6 +79,9 @@ class Session:
         self._reader: asyncio.Task[None] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._stops: set[asyncio.Task[Any]] = set()
+        # Of those, the ones that stop every job of a function.
+        self._wide_stops: dict[int, set[asyncio.Task[Any]]] = {}
+        self._stop_gate = asyncio.Semaphore(_MAX_STOPS)
         self._timer: asyncio.TimerHandle | None = None
         self._retired = False
 
@@ -83,26 +98,49 @@ class Session:
     def _url(self, path: str) -> str:
         return f"{self._schema.url}{self._schema.prefix}{path}"
 
-    async def submit(
-        self, job: AsyncJob, machine: JobMachine, body: bytes, headers: Mapping[str, str]
-    ) -> None:
-        """Send a job. What comes of it is found in the job; raises nothing of its own.
+    def register(self, job: AsyncJob, machine: JobMachine) -> None:
+        """Take on a job that is to be sent; `submit` or `withdraw` must follow.
 
         Args:
             job: Is told of each change.
             machine: The same job's sans-IO side.
-            body: What to post.
-            headers: Added to the client's own.
         """
         self._protocol.submit(machine)
         self._jobs[machine] = job
+
+    def withdraw(self, machine: JobMachine) -> None:
+        """Give a job up that was not sent; another session may take it."""
+        self._protocol.withdraw(machine)
+        self._jobs.pop(machine, None)
+        self._carry_out()
+
+    async def submit(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a job. What comes of it is found in the job; raises nothing of its own.
+
+        Args:
+            machine: A registered job.
+            body: What to post.
+            headers: Added to the client's own.
+        """
+        # A stop that names this function, and is overtaken, would stop this job too.
+        while stops := self._wide_stops.get(machine.fn_index):
+            await asyncio.wait(stops)
+        if machine.state.ended:
+            self.withdraw(machine)
+            return
+        self._protocol.sending(machine)
         try:
             event_id = await self._join(machine, body, headers)
         except JobwireError as error:
             self._protocol.rejected(machine, error, self._loop.time())
+        except Exception as error:
+            # A job must have an outcome, whatever it is that we did not think of.
+            logger.exception("a job could not be submitted")
+            failure = JobwireError(f"the job could not be submitted: {error!r}")
+            self._protocol.rejected(machine, failure, self._loop.time())
         else:
             self._protocol.accepted(machine, event_id, self._loop.time())
-            if self._schema.wants_heartbeat and self._heartbeat is None:
+            if self._schema.wants_heartbeat and self._heartbeat is None and not self._retired:
                 self._heartbeat = self._loop.create_task(self._beat())
         self._carry_out()
 
@@ -114,22 +152,23 @@ class Session:
                 return read_event_id(*reply, url=url)
             except JobwireError as error:
                 delay = self._retry.delay(attempt, error, jitter=random.random())  # noqa: S311
-                if delay is None or machine.state.ended:
+                if delay is None:
                     raise
                 await asyncio.sleep(delay)
+                if machine.state.ended:
+                    raise
         raise AssertionError("unreachable")
 
     async def cancel(self, job: AsyncJob, machine: JobMachine) -> bool:
         """End a job and wait until the server was told, as far as it can be now."""
         now = self._loop.time()
-        if machine not in self._jobs:  # ended, or not sent yet
+        if machine not in self._jobs:  # ended, or on its way from one session to another
             cancelled = machine.cancel("the job was cancelled", now)
             job._notify()
             return cancelled
         cancelled = self._protocol.cancel(machine, now)
-        self._carry_out()
-        if self._stops:
-            await asyncio.wait(self._stops)
+        if stops := self._carry_out():
+            await asyncio.wait(stops)
         return cancelled
 
     def retire(self) -> None:
@@ -161,7 +200,9 @@ class Session:
 
     # -- carrying out what the protocol decides --
 
-    def _carry_out(self) -> None:
+    def _carry_out(self) -> list[asyncio.Task[Any]]:
+        """Do what the protocol wants; return the tasks that tell the server to stop jobs."""
+        stops = []
         for action in self._protocol.actions():
             match action:
                 case OpenEventStream():
@@ -171,7 +212,12 @@ class Session:
                         self._reader.cancel()
                         self._reader = None
                 case StopJob():
-                    run_soon(self._stops, self._stop(action))
+                    stop = run_soon(self._stops, self._stop(action))
+                    stops.append(stop)
+                    if action.fn_index != NO_FUNCTION:
+                        wide = self._wide_stops.setdefault(action.fn_index, set())
+                        wide.add(stop)
+                        stop.add_done_callback(wide.discard)
         for machine in self._protocol.changed():
             ended = machine.state.ended
             job = self._jobs.pop(machine) if ended else self._jobs[machine]
@@ -182,13 +228,14 @@ class Session:
                 if task is not None:
                     task.cancel()
             self._reader = self._heartbeat = None
+        return stops
 
     def _set_timer(self) -> None:
         due = self._protocol.next_timer()
         if self._timer is not None:
             # A timer that is early finds nothing to do and is set again; only one
             # that would be late must be replaced. So no message moves it.
-            if due is None or self._timer.when() <= due:
+            if due is not None and self._timer.when() <= due:
                 return
             self._timer.cancel()
             self._timer = None
@@ -210,7 +257,11 @@ class Session:
         try:
             async with self._transport.stream(url, timeouts=timeouts) as stream:
                 if stream.status != 200:
-                    body = b"".join([chunk async for chunk in stream.chunks()])
+                    body = b""
+                    async for chunk in stream.chunks():
+                        body += chunk
+                        if len(body) > _MAX_ERROR_SIZE:
+                            break
                     check(stream.status, stream.headers, body, url=self._url("queue/data"))
                 protocol.stream_opened(now())
                 async for chunk in stream.chunks():
@@ -218,7 +269,10 @@ class Session:
                     self._carry_out()
                     if self._reader is not me:
                         return  # it was given up, and perhaps another one opened
-        except JobwireError as error:
+        except Exception as error:
+            if not isinstance(error, JobwireError):
+                logger.exception("the event stream could not be read")
+                error = TransportError(f"the event stream could not be read: {error!r}")
             if self._reader is me:
                 protocol.receive_error(error, now())
         else:
@@ -234,9 +288,10 @@ class Session:
             fields |= {"session_hash": self.session_hash, "fn_index": action.fn_index}
         url = self._url(route)
         try:
-            reply = await self._transport.request(
-                "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
-            )
+            async with self._stop_gate:
+                reply = await self._transport.request(
+                    "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
+                )
             check(*reply, url=url)
         except JobwireError as error:
             logger.warning("the server could not be told to stop %s: %s", action.event_id, error)
@@ -257,8 +312,9 @@ class Session:
             delay = min(longest, 2 * delay)
 
 
-def run_soon(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> None:
+def run_soon(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """Start a task and hold it in ``tasks`` until it is done: the loop itself does not."""
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+    return task

@@ -21,6 +21,7 @@ Rules that servers force on it, each found by experiment:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -98,6 +99,15 @@ the one job out of the queue or closes its generator, and leaves other jobs alon
 it does not interrupt an ``async def``."""
 
 
+_QUOTED_ID = re.compile("'[0-9a-f]{32}'")
+
+
+def _double(event_id: str) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"the server gave two jobs the same id, {event_id}", event_id=event_id
+    )
+
+
 class _Stream(Enum):
     CLOSED = auto()
     OPENING = auto()
@@ -142,13 +152,15 @@ class SessionProtocol:
         self._jitter = jitter
 
         self._closed = False
-        self._submitting: set[JobMachine] = set()
+        self._submitting: set[JobMachine] = set()  # not confirmed yet
+        self._sending: set[JobMachine] = set()  # of those: the request is on its way
+        self._overflowed: set[JobMachine] = set()  # of those: messages had to be dropped
         self._jobs: dict[str, JobMachine] = {}  # accepted and not ended
         self._running: Counter[int] = Counter()  # of _jobs, by function
         # Cancelled here, but perhaps not stopped on the server: event id -> (function,
         # whether it runs).
         self._abandoned: dict[str, tuple[int, bool]] = {}
-        self._unclaimed: dict[str, list[Message]] = {}
+        self._unclaimed: dict[str, list[tuple[Message, int]]] = {}
         self._unclaimed_size = 0
 
         self._stream = _Stream.CLOSED
@@ -193,14 +205,28 @@ class SessionProtocol:
     # -- what this side wants --
 
     def submit(self, job: JobMachine) -> None:
-        """Note that a job is being sent; `accepted` or `rejected` must follow."""
+        """Note that a job is to be sent; `sending` or `withdraw` must follow."""
         self._submitting.add(job)
+
+    def sending(self, job: JobMachine) -> None:
+        """Note that a job is on its way; `accepted` or `rejected` must follow."""
+        self._sending.add(job)
+
+    def withdraw(self, job: JobMachine) -> None:
+        """Note that a job will not be sent, at least not in this session."""
+        self._submitting.discard(job)
 
     def accepted(self, job: JobMachine, event_id: str, now: float) -> None:
         """Note that the server took a job and gave it an id."""
+        lonely = not self._jobs
         if job in self._submitting:
             self._submitting.remove(job)
-            if job.state.ended:
+            if event_id in self._jobs:
+                self.rejected(job, _double(event_id), now)
+            elif job in self._overflowed:
+                self.rejected(job, self._overflow(event_id), now)
+                self._stop(event_id, job.fn_index, running=False)
+            elif job.state.ended:
                 self._stop(event_id, job.fn_index, running=False)
             else:
                 job.accept(event_id, now)
@@ -208,16 +234,18 @@ class SessionProtocol:
                 self._changed[job] = None
         else:
             self._accepted_too_late(job, event_id, now)
-        for message in self._unclaimed.pop(event_id, ()):
+        for message, size in self._unclaimed.pop(event_id, ()):
+            self._unclaimed_size -= size
             self._route(message, now)
-        self._forget_unclaimed()
-        self._heard_at = max(self._heard_at, now)
+        self._sent(job)
+        if lonely:  # else silence goes on, whatever is submitted meanwhile
+            self._heard_at = max(self._heard_at, now)
         self._open_if_needed(now)
 
     def rejected(self, job: JobMachine, error: JobwireError, now: float) -> None:
         """Note that a job could not be submitted."""
         self._submitting.discard(job)
-        self._forget_unclaimed()
+        self._sent(job)
         if job.fail(error, now):
             self._changed[job] = None
 
@@ -340,7 +368,7 @@ class SessionProtocol:
         elif message.event_id is not None:
             if message.event_id in self._jobs or message.event_id in self._abandoned:
                 self._route(message, now)
-            elif self._submitting:
+            elif self._sending:
                 self._keep(message, message.event_id, size)
         elif isinstance(message, UnexpectedError):
             self._stream_failed(message, now)
@@ -365,8 +393,10 @@ class SessionProtocol:
         elif event_id in self._abandoned:
             fn_index, running = self._abandoned[event_id]
             if isinstance(message, ProcessCompleted):
-                # What the server says to a cancel has no data; what runs, runs on.
-                if not running or not isinstance(message.output.data, UnsetType):
+                # The answer to a cancel is a success without data; what runs, runs on.
+                output = message.output
+                empty = isinstance(output.data, UnsetType) and isinstance(output.error, UnsetType)
+                if not (running and empty and message.success is not False):
                     del self._abandoned[event_id]
             elif isinstance(message, (ProcessStarts, ProcessGenerating)):
                 del self._abandoned[event_id]
@@ -383,25 +413,28 @@ class SessionProtocol:
             job.lose("the session broke while the job was being submitted", now)
             self._changed[job] = None
 
-    def _forget_unclaimed(self) -> None:
-        if not self._submitting:
+    def _sent(self, job: JobMachine) -> None:
+        self._sending.discard(job)
+        self._overflowed.discard(job)
+        if not self._sending:
             self._unclaimed.clear()
             self._unclaimed_size = 0
 
     def _keep(self, message: Message, event_id: str, size: int) -> None:
         self._unclaimed_size += size
-        if self._unclaimed_size > self._max_unclaimed_size:
-            message = Malformed(
-                RemoteProtocolError(
-                    f"more than {self._max_unclaimed_size} bytes came for the job before "
-                    "the server confirmed it",
-                    event_id=event_id,
-                ),
-                event_id,
-            )
-            self._unclaimed[event_id] = [message]
+        if self._unclaimed_size <= self._max_unclaimed_size:
+            self._unclaimed.setdefault(event_id, []).append((message, size))
         else:
-            self._unclaimed.setdefault(event_id, []).append(message)
+            self._overflowed |= self._sending
+            self._unclaimed.clear()
+            self._unclaimed_size = 0
+
+    def _overflow(self, event_id: str) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"more than {self._max_unclaimed_size} bytes came for jobs that the server had "
+            "not confirmed",
+            event_id=event_id,
+        )
 
     def _stream_failed(self, message: UnexpectedError, now: float) -> None:
         text = message.message or ""
@@ -412,8 +445,21 @@ class SessionProtocol:
             # It repeats this without end, and never ends the stream.
             self._lose("the server was stopped", now)
         else:
-            # Its own end of the stream is gone, the session is not.
-            self._reopen(now, RemoteProtocolError(f"the stream failed: {shown(text)}"))
+            # Its end of the stream is gone, the session is not. With it went one message.
+            # If that was of a job that completed twice (4.31 to 5.45; the text is its id),
+            # nobody misses it; else it was of a job that runs, and none can be ruled out.
+            error = RemoteProtocolError(f"the server's stream failed: {shown(text)}")
+            if not _QUOTED_ID.fullmatch(text):
+                for job in [job for job in self._jobs.values() if job.state is State.RUNNING]:
+                    self._fail(job, error, now)
+            self._reopen(now, error)
+
+    def _fail(self, job: JobMachine, error: RemoteProtocolError, now: float) -> None:
+        if job.state is State.RUNNING:
+            self._running[job.fn_index] -= 1
+        if job.fail(RemoteProtocolError(str(error), event_id=job.event_id), now):
+            self._changed[job] = None
+        self._jobs.pop(job.event_id or "", None)
 
     # -- stopping what was cancelled --
 
@@ -492,9 +538,8 @@ class SessionProtocol:
     def _give_up(self, error: RemoteProtocolError, now: float) -> None:
         """End the stream and every job on it: any of them may have been meant."""
         self._drop_stream()
-        for job in self._jobs.values():
-            if job.fail(error, now):
-                self._changed[job] = None
+        for job in list(self._jobs.values()):
+            self._fail(job, error, now)
         self._broken()
 
     def _lose(self, why: str, now: float) -> None:
@@ -510,6 +555,8 @@ class SessionProtocol:
 
     def _forget_jobs(self) -> None:
         self._submitting.clear()
+        self._sending.clear()
+        self._overflowed.clear()
         self._jobs.clear()
         self._abandoned.clear()
         self._running.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_EVENT_SIZE
@@ -11,6 +12,7 @@ from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_EVENT_SIZE
 # never call an app pays nothing for being able to.
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from types import TracebackType
 
     from jobwire.protocol.schema import AppSchema
@@ -150,7 +152,8 @@ class Client:
         )
         if result_callbacks is not None:
             callbacks = [result_callbacks] if callable(result_callbacks) else result_callbacks
-            job.add_done_callback(lambda _: _call_with_result(callbacks, job))
+            for callback in callbacks:
+                job.add_done_callback(partial(_call_with_result, callback))
         return job
 
     async def _submit(self, *args: Any, **kwargs: Any) -> Job:
@@ -170,8 +173,7 @@ class Client:
         return self._loop.run(self._client.schema())
 
 
-def _call_with_result(callbacks: Sequence[Callable[..., object]], job: Job) -> None:
+def _call_with_result(callback: Callable[..., object], job: Future[Any]) -> None:
     if not job.cancelled() and job.exception() is None:
         result = job.result()
-        for callback in callbacks:
-            callback(*result) if isinstance(result, tuple) else callback(result)
+        callback(*result) if isinstance(result, tuple) else callback(result)

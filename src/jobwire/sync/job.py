@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jobwire.client.job import AsyncJob
 from jobwire.exceptions import JobCancelledError, JobwireError
@@ -13,6 +14,7 @@ from jobwire.types import StatusUpdate, Update
 
 if TYPE_CHECKING:
     from jobwire.sync.client import Client
+    from jobwire.sync.loop import LoopThread
 
 __all__ = ("Job",)
 
@@ -38,7 +40,7 @@ class Job(concurrent.futures.Future[Any]):
         self._client = client
         self._loop = client._loop
         self._job = job
-        self._own_iterator: Iterator[Any] | None = None
+        self._own_iterator = iter(self)
         job.add_done_callback(self._finish)
 
     def __repr__(self) -> str:
@@ -73,6 +75,7 @@ class Job(concurrent.futures.Future[Any]):
                 ``concurrent.futures.CancelledError``.
             JobwireError: The job failed.
         """
+        self._loop.check()
         try:
             return super().result(timeout)
         except concurrent.futures.CancelledError:
@@ -80,6 +83,7 @@ class Job(concurrent.futures.Future[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the job to end and return why it failed. See `AsyncJob.exception`."""
+        self._loop.check()
         try:
             return super().exception(timeout)
         except concurrent.futures.CancelledError:
@@ -124,17 +128,15 @@ class Job(concurrent.futures.Future[Any]):
         Raises:
             As `result`, after the last output, if the job does not succeed.
         """
-        return self._iterate(aiter(self._job))
+        return _Blocking(self._loop, aiter(self._job))
 
     def __next__(self) -> Any:
         """Return the next output that ``next(job)`` has not returned yet."""
-        if self._own_iterator is None:
-            self._own_iterator = iter(self)
         return next(self._own_iterator)
 
     def updates(self) -> Iterator[Update]:
         """Iterate over everything that happens to the job. See `AsyncJob.updates`."""
-        return self._iterate(self._job.updates())
+        return _Blocking(self._loop, self._job.updates())
 
     async def __aiter__(self) -> AsyncGenerator[Update]:
         """Iterate over everything that happens, from asynchronous code, as `updates`.
@@ -148,9 +150,23 @@ class Job(concurrent.futures.Future[Any]):
                 return
             yield update
 
-    def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:
-        while (item := self._loop.run(_next(source))) is not _END:
-            yield item
+
+class _Blocking:
+    """Iterates over what arrives in the loop. Threads that share one get each item once."""
+
+    def __init__(self, loop: LoopThread, source: AsyncIterator[Any]) -> None:
+        self._loop = loop
+        self._source = source
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        with self._lock:
+            if (item := self._loop.run(_next(self._source))) is _END:
+                raise StopIteration
+            return item
 
 
 async def _do(fn: Callable[[], T]) -> T:

@@ -6,13 +6,15 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import logging
 import os
+import queue
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jobwire.exceptions import LocalProtocolError
+from jobwire.exceptions import ClientClosedError, LocalProtocolError
 
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ("LoopThread", "loop_thread")
 
 T = TypeVar("T")
+
+_Call = tuple[Callable[..., object], tuple[object, ...]]
 
 _EXIT_TIMEOUT = 2.0
 """Seconds that clients have to close when the interpreter exits. A server that does
@@ -36,7 +40,7 @@ class LoopThread:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
-        self._callbacks: concurrent.futures.ThreadPoolExecutor | None = None
+        self._callbacks: queue.SimpleQueue[_Call] | None = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="jobwire", daemon=True)
         self._thread.start()
@@ -69,19 +73,31 @@ class LoopThread:
             future.cancel()
             raise
 
-    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine in the loop and return its future."""
+    def check(self) -> None:
+        """Raise LocalProtocolError in a forked child, where nothing here will ever happen."""
         if os.getpid() != self._pid:
             raise LocalProtocolError(
                 "this client was made before os.fork(); its connections belong to the parent. "
                 "Make a client in the child"
             )
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine in the loop and return its future.
+
+        Raises:
+            LocalProtocolError: As `run`.
+            ClientClosedError: The interpreter exits, and has closed every client.
+        """
+        self.check()
         if threading.current_thread() is self._thread:
             raise LocalProtocolError(
                 "a blocking call from inside jobwire's event loop would wait for itself; "
                 "use AsyncClient in asynchronous code"
             )
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            raise ClientClosedError("the interpreter is exiting; every client is closed") from None
 
     def call_back(self, fn: Callable[..., object], *args: object) -> None:
         """Call a user's function in a thread of its own, one after another.
@@ -90,10 +106,17 @@ class LoopThread:
         """
         with self._lock:
             if self._callbacks is None:
-                self._callbacks = concurrent.futures.ThreadPoolExecutor(
-                    1, thread_name_prefix="jobwire-callbacks"
-                )
-        self._callbacks.submit(_report, fn, *args)
+                self._callbacks = queue.SimpleQueue()
+                # A daemon, unlike the threads of an executor: a callback that blocks must
+                # not keep a program from ending, nor an ending program lose callbacks that
+                # its other threads wait for.
+                threading.Thread(
+                    target=_call_back,
+                    args=(self._callbacks,),
+                    name="jobwire-callbacks",
+                    daemon=True,
+                ).start()
+        self._callbacks.put((fn, args))
 
     def adopt(self, client: AsyncClient) -> None:
         """Close the client when the interpreter exits, if nobody did."""
@@ -118,17 +141,16 @@ class LoopThread:
             self.start(close_all()).result(_EXIT_TIMEOUT)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_EXIT_TIMEOUT)
-        if self._callbacks is not None:
-            self._callbacks.shutdown(wait=False, cancel_futures=True)
 
 
-def _report(fn: Callable[..., object], *args: object) -> None:
-    try:
-        fn(*args)
-    except Exception:
-        import logging
-
-        logging.getLogger("jobwire").exception("a callback failed")
+def _call_back(calls: queue.SimpleQueue[_Call]) -> None:
+    while True:
+        fn, args = calls.get()
+        try:
+            fn(*args)
+        except Exception:
+            logging.getLogger("jobwire").exception("a callback failed")
+        del fn, args  # or the last job would live until the next
 
 
 _current: LoopThread | None = None

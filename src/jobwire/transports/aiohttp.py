@@ -53,7 +53,6 @@ class AiohttpTransport:
                 ),
                 # Servers are often named by address, which a strict jar refuses.
                 cookie_jar=aiohttp.CookieJar(unsafe=True),
-                headers=self._options.headers,
                 timeout=self._timeout(self._options.timeouts),
                 # Asked once. aiohttp's trust_env reads the environment and ~/.netrc
                 # for every request.
@@ -64,7 +63,12 @@ class AiohttpTransport:
     @staticmethod
     def _timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(
-            total=None, sock_connect=timeouts.connect, sock_read=timeouts.read
+            # sock_connect is for one address, connect for all of it, a proxy's and TLS's
+            # handshakes included.
+            total=None,
+            connect=timeouts.connect,
+            sock_connect=timeouts.connect,
+            sock_read=timeouts.read,
         )
 
     def _arguments(self, url: str, timeouts: Timeouts | None) -> dict[str, Any]:
@@ -86,8 +90,10 @@ class AiohttpTransport:
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
     ) -> Response:
+        # Not the session's own headers: aiohttp would show those to a proxy as well.
+        headers = {**self._options.headers, **(headers or {})}
         if isinstance(body, bytes):
-            headers = {"content-type": "application/json", **(headers or {})}
+            headers.setdefault("content-type", "application/json")
         with _mapped_errors(url):
             async with self._open(url).request(
                 method, url, data=body, headers=headers, **self._arguments(url, timeouts)
@@ -106,7 +112,9 @@ class AiohttpTransport:
     ) -> AsyncGenerator[EventStream]:
         with _mapped_errors(url):
             response = await self._open(url).get(
-                url, headers={"accept": "text/event-stream"}, **self._arguments(url, timeouts)
+                url,
+                headers={**self._options.headers, "accept": "text/event-stream"},
+                **self._arguments(url, timeouts),
             )
         try:
             yield _Stream(response, url)
@@ -152,6 +160,11 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
 def _mapped_errors(url: str) -> Iterator[None]:
     try:
         yield
+    except aiohttp.ClientHttpProxyError as error:
+        # Its text has the proxy's address, and with it perhaps a password.
+        raise ConnectError(
+            f"cannot connect to {url}: the proxy refuses (HTTP {error.status})"
+        ) from None
     except aiohttp.ConnectionTimeoutError as error:
         raise ConnectError(f"cannot connect to {url}: no answer in time") from error
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
@@ -174,6 +187,9 @@ def _mapped_errors(url: str) -> Iterator[None]:
         ) from error
     except aiohttp.ClientError as error:
         raise TransportError(f"{url}: {shown(str(error))}") from error
+    except (ValueError, RuntimeError) as error:
+        # Host names that cannot be encoded; names looked up while the interpreter exits.
+        raise ConnectError(f"cannot connect to {url}: {shown(str(error))}") from error
 
 
 def _tls_context() -> ssl.SSLContext:
