@@ -89,6 +89,7 @@ def test_json_of_a_failure(url: str) -> None:
         (["/even_only", "3"], ExitCode.USAGE, "must be even"),
         (["999", "x"], ExitCode.USAGE, "fn_index=999"),
         (["--timeout", "0.3", "/count", "1000", "0.05"], ExitCode.TIMEOUT, "cancelled"),
+        (["--header", "a b:c", "/echo", "x"], ExitCode.USAGE, "header"),
         (["--auth", "nocolon", "/echo", "x"], ExitCode.USAGE, "USER:PASSWORD"),
         (["--header", "nocolon", "/echo", "x"], ExitCode.USAGE, "NAME:VALUE"),
     ],
@@ -125,6 +126,16 @@ def test_login_from_the_environment_is_used_and_not_shown() -> None:
         assert [body for _, path, _, body in server.requests if path == "/login"] == [
             b"username=me&password=hunter2"
         ]
+
+
+def test_odd_input_gives_no_traceback(url: str) -> None:
+    for args in (["http://[::1", "/x"], [url, "²"], [url, "/echo", "[" * 100_000]):
+        assert "Traceback" not in run("call", *args).stderr
+
+
+def test_result_that_the_terminal_cannot_show(url: str) -> None:
+    done = run("call", url, "/echo", "naïve ✓", PYTHONIOENCODING="ascii")
+    assert (done.stdout, done.returncode) == ("na\\xefve \\u2713\n", 0)
 
 
 def test_address_without_scheme(url: str) -> None:

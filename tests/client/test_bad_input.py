@@ -1,5 +1,6 @@
 """Addresses, answers and streams that are wrong: each gives a typed error, and soon."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from wire import CLOSE_STREAM, completed, estimation, generating
 import jobwire
 from faults import HANG, LAST_CHUNK, Cut, config, event_stream, raw_server, response
 from jobwire import Client
+from jobwire.transports.aiohttp import AiohttpTransport
+from jobwire.transports.base import Response
 
 JOIN = response({"event_id": "a"})
 
@@ -37,6 +40,42 @@ def app(stream: Any, join: Any = JOIN, **fields: Any) -> dict[str, Any]:
 def test_address_that_is_none(src: str) -> None:
     with pytest.raises(jobwire.ConnectError, match="address"):
         Client(src)
+
+
+@pytest.mark.parametrize(
+    "src",
+    ["http://[::1", "http://host:99999999/", "http://exa..mple.com", f"http://{'a' * 64}.com"],
+)
+def test_address_that_cannot_be_used(src: str) -> None:
+    with pytest.raises(jobwire.ConnectError):
+        Client(src)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x": "a\r\nb: c"}, {"x": "a\nb"}, {"a b": "c"}, {"": "c"}, {"x": 5}, {"x\n": "c"}],
+    ids=repr,
+)
+def test_header_that_cannot_be_sent(headers: Any) -> None:
+    stream = event_stream(completed("a", "x"), CLOSE_STREAM) + LAST_CHUNK
+    with raw_server(app(stream)) as server:
+        with pytest.raises(jobwire.ArgumentError, match="header"):
+            Client(server.url, headers=headers)
+        with Client(server.url) as client:
+            with pytest.raises(jobwire.ArgumentError, match="header"):
+                client.submit("x", headers=headers)
+            assert client.predict("x") == "x"
+
+
+def test_token_that_cannot_be_sent_is_not_shown() -> None:
+    with pytest.raises(jobwire.ArgumentError) as caught:
+        Client("http://localhost", token="hf_secret\n")
+    assert "secret" not in str(caught.value)
+
+
+def test_no_workers() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Client("http://localhost", max_workers=0)
 
 
 def test_host_that_does_not_answer() -> None:
@@ -79,6 +118,18 @@ def test_host_that_accepts_and_says_nothing() -> None:
             jobwire.NotGradioError,
             "example.invalid",
             id="redirect elsewhere",
+        ),
+        pytest.param(
+            response("", 302, headers="location: http://[/config\r\n"),
+            jobwire.NotGradioError,
+            "redirects",
+            id="redirect to nonsense",
+        ),
+        pytest.param(
+            response("", 302, headers="location: http://127.0.0.1:1/config\r\n"),
+            jobwire.NotGradioError,
+            "127.0.0.1:1/",
+            id="redirect to another port",
         ),
         pytest.param(
             response("", 302, headers="location: /config\r\n"),
@@ -273,6 +324,60 @@ def test_cookie_of_the_config_is_sent_with_every_request() -> None:
     with raw_server(routes) as server, Client(server.url) as client:
         client.predict("x")
         assert [h.get("cookie") for _, _, h, _ in server.requests] == [None, "node=7", "node=7"]
+
+
+def test_headers_replace_each_other_whatever_their_case() -> None:
+    stream = event_stream(completed("a", "x"), CLOSE_STREAM) + LAST_CHUNK
+    with raw_server(app(stream)) as server:
+        own = {"User-Agent": "mine", "X-HF-Authorization": "Bearer other"}
+        with Client(server.url, token="tok", headers=own) as client:
+            client.predict("x")
+        for _, _, headers, _ in server.requests:
+            assert headers["user-agent"] == "mine"
+            assert headers["x-hf-authorization"] == "Bearer other"
+
+
+async def test_callers_share_one_try_to_load_the_app() -> None:
+    with raw_server({"/config": HANG}) as server:
+        client = jobwire.AsyncClient(server.url, read_timeout=0.5)
+        started = time.monotonic()
+        tries = [client.predict("x") for _ in range(10)]
+        errors = await asyncio.gather(*tries, return_exceptions=True)
+        assert {type(error) for error in errors} == {jobwire.TransportTimeoutError}
+        assert time.monotonic() - started < 2
+        assert len(server.requests) == 1
+        await client.aclose()
+
+
+async def test_closing_while_the_app_is_loaded() -> None:
+    with raw_server({"/config": HANG}) as server:
+        client = jobwire.AsyncClient(server.url)
+        waiting = asyncio.create_task(client.predict("x"))
+        await asyncio.sleep(0.1)
+        await client.aclose()
+        with pytest.raises(jobwire.ClientClosedError):
+            await waiting
+
+
+def test_failure_that_nobody_thought_of_is_an_outcome(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(AiohttpTransport):
+        async def request(self, method: Any, url: str, **options: Any) -> Response:
+            if url.endswith("/join"):
+                raise ZeroDivisionError("what?")
+            return await super().request(method, url, **options)
+
+    with raw_server(app(HANG)) as server, Client(server.url, transport=Broken) as client:
+        with pytest.raises(jobwire.JobwireError, match="ZeroDivisionError"):
+            client.submit("x").result(timeout=5)
+    assert "could not be submitted" in caplog.text
+
+
+def test_answer_in_place_of_a_stream_is_not_read_without_end() -> None:
+    head = b"HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with raw_server(app(head + 40 * chunk)) as server, Client(server.url) as client:
+        with pytest.raises(jobwire.ConnectionLostError, match="500"):
+            client.submit("x").result(timeout=5)
 
 
 def test_description_that_cannot_be_had_leaves_calls_by_position(

@@ -11,6 +11,8 @@ import pytest
 import jobwire
 from conftest import Eventually
 from jobwire import Status
+from jobwire.transports.aiohttp import AiohttpTransport
+from jobwire.transports.base import Response
 
 Client = jobwire.Client
 AsyncClient = jobwire.AsyncClient
@@ -223,7 +225,7 @@ def test_rank_eta_and_queue_size_of_waiting_jobs(client: Client) -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for ranks in pool.map(watch, jobs):
             assert ranks == sorted(ranks, reverse=True)
-            highest = max(highest, *ranks)
+            highest = max([highest, *ranks])
     assert highest >= 2
 
 
@@ -329,6 +331,75 @@ def test_cancel_leaves_other_jobs_of_the_function(client: Client) -> None:
         assert next(iter(job)) == "0"
     assert jobs[1].cancel()
     assert jobs[0].result(timeout=10) == jobs[2].result(timeout=10) == "11"
+
+
+class SlowToCancel(AiohttpTransport):
+    """A network on which cancels take their time."""
+
+    async def request(self, method: Any, url: str, **options: Any) -> Response:
+        if url.endswith("/cancel"):
+            await asyncio.sleep(0.15)
+        return await super().request(method, url, **options)
+
+
+def test_cancel_that_is_slow_does_not_hit_the_next_job(url: str) -> None:
+    with Client(url, transport=SlowToCancel) as client:
+        for _ in range(3):
+            job = client.submit(5, "a", api_name="/slow_wide")
+            while not job.running():
+                time.sleep(0.01)
+            threading.Thread(target=job.cancel).start()
+            while not job.done():
+                time.sleep(0.001)
+            assert client.submit(0.1, "b", api_name="/slow_wide").result(10) == "slept b"
+
+
+def test_cancel_of_many_jobs_takes_little(url: str) -> None:
+    with Client(url) as client:
+        jobs = [client.submit(10_000, 0.02, api_name="/count") for _ in range(300)]
+        while any(job.event_id is None for job in jobs):
+            time.sleep(0.01)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(lambda job: job.cancel(), jobs))
+        assert client.predict(1, api_name="/count") == "0"
+
+
+def test_output_that_the_server_cannot_send_is_an_error_and_no_hang(client: Client) -> None:
+    with pytest.raises(jobwire.RemoteProtocolError, match="stream failed"):
+        client.submit("\ud800", api_name="/echo").result(timeout=20)
+    assert client.predict("x", api_name="/echo") == "x"
+
+
+def test_new_session_while_jobs_are_in_flight(client: Client) -> None:
+    jobs = []
+    for i in range(6):
+        jobs.append(client.submit(0.2, str(i), api_name="/slow_wide"))
+        client.reset_session()
+    jobs[3].cancel()
+    results = [job.result(timeout=20) for i, job in enumerate(jobs) if i != 3]
+    assert results == [f"slept {i}" for i in (0, 1, 2, 4, 5)]
+
+
+def test_threads_share_the_outputs_of_next(client: Client) -> None:
+    job = client.submit(40, 0.01, api_name="/count")
+
+    def take() -> list[Any]:
+        taken = []
+        while True:
+            try:
+                taken.append(next(job))
+            except StopIteration:
+                return taken
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        shares = [future.result() for future in [pool.submit(take) for _ in range(3)]]
+    assert sorted(int(output) for share in shares for output in share) == list(range(40))
+
+
+def test_callback_that_fails_does_not_keep_others_from_being_called(client: Client) -> None:
+    done = threading.Event()
+    client.submit("x", api_name="/echo", result_callbacks=[lambda _: 1 / 0, lambda _: done.set()])
+    assert done.wait(10)
 
 
 def test_cancel_of_a_finished_job_changes_nothing(client: Client) -> None:
@@ -468,6 +539,46 @@ async def test_async_outputs_and_updates_have_cursors_of_their_own(
     assert first == second == list("01234")
     assert updates == [*"01234", "4"]
     assert await read() == list("01234")
+
+
+async def test_wait_that_is_given_up_loses_no_output(async_client: AsyncClient) -> None:
+    job = await async_client.submit(8, 0.1, api_name="/count")
+    outputs, updates = aiter(job), job.updates()
+    got: list[Any] = []
+    for _ in range(200):
+        try:
+            got.append(await asyncio.wait_for(anext(outputs), 0.03))
+        except TimeoutError:
+            continue
+        except StopAsyncIteration:
+            break
+    assert got == list("01234567")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(updates), 0)
+    assert [u.outputs async for u in updates if isinstance(u, jobwire.OutputUpdate)]
+
+
+async def test_deadline_that_passes_as_something_happens_is_a_timeout(
+    async_client: AsyncClient,
+) -> None:
+    job = await async_client.submit(400, 0.001, api_name="/count")
+    for _ in range(100):
+        try:
+            await job.result(timeout=0.003)
+        except TimeoutError:
+            continue
+        break
+    assert await job == "399"
+
+
+async def test_cancelling_a_job_and_who_waits_for_it_at_once(async_client: AsyncClient) -> None:
+    job = await async_client.submit(1000, 0.05, api_name="/count")
+    waiting = asyncio.create_task(job.result())
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    assert await job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_async_many_jobs(async_client: AsyncClient) -> None:

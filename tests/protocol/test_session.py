@@ -214,6 +214,39 @@ def test_unclaimed_messages_are_bounded() -> None:
     assert "1000 bytes" in str(late.error)
 
 
+def test_messages_that_were_claimed_make_room_for_others() -> None:
+    session = Session(V3, max_unclaimed_size=1000)
+    session.start("a")
+    session.opened()
+    waiting = session.send()  # so that something is always on its way
+    for name in map(str, range(20)):
+        job = session.send()
+        session.feed(generating(name, "x" * 300))
+        session.accepted(job, name, session.now)
+        assert job.outputs.outputs() == ["x" * 300]
+    session.accepted(waiting, "w", session.now)
+    assert waiting.state is State.ACCEPTED
+
+
+def test_id_that_the_server_gives_twice_fails_the_second_job(session: Session) -> None:
+    first, second = session.start("a", "a")
+    assert isinstance(second.error, RemoteProtocolError)
+    session.opened()
+    session.feed(completed("a", 1))
+    assert first.outputs.result == 1
+
+
+def test_job_that_is_withdrawn_is_no_business_of_the_session(session: Session) -> None:
+    job = session.send()
+    session.rejected(job, ConnectError("refused"), session.now)
+    other = JobMachine(0, OutputLog(diffs=True, present=lambda values: values), session.now)
+    session.submit(other)
+    session.withdraw(other)
+    assert session.idle
+    session.close(session.now)
+    assert not other.state.ended
+
+
 # -- how streams end -----------------------------------------------------------
 
 
@@ -470,6 +503,16 @@ def test_silence_counts_from_the_acceptance_of_a_job(session: Session) -> None:
     assert not job.state.ended
 
 
+def test_silence_is_noticed_though_jobs_are_submitted_meanwhile(session: Session) -> None:
+    [job] = session.start("a")
+    session.opened()
+    for name in map(str, range(12)):
+        session.wait(10)
+        if not job.state.ended:
+            session.start(name)
+    assert isinstance(job.error, ConnectionLostError)
+
+
 def test_silence_can_be_allowed() -> None:
     session = Session(V3, idle_timeout=None)
     session.start("a")
@@ -531,6 +574,24 @@ def test_crashed_stream_is_opened_again() -> None:
     session.stream_opened(session.now)
     session.feed(completed("a", 1))
     assert job.outputs.result == 1
+
+
+def test_message_that_the_server_could_not_send_fails_the_jobs_that_run(session: Session) -> None:
+    # Whatever it was, it will not come again.
+    running, waiting = session.start("a", "b")
+    session.opened()
+    session.feed(
+        starts("a"),
+        estimation("b"),
+        message("unexpected_error", None, message="surrogates not allowed", success=False),
+    )
+    assert isinstance(running.error, RemoteProtocolError)
+    assert running.error.event_id == "a"
+    assert "surrogates" in str(running.error)
+    assert session.wait(5) == [CLOSE, OPEN]
+    session.stream_opened(session.now)
+    session.feed(completed("b", 1))
+    assert waiting.outputs.result == 1
 
 
 def test_stream_that_crashes_again_and_again_is_given_up() -> None:
@@ -781,6 +842,16 @@ def test_cancelled_job_that_an_old_server_finished_needs_no_stop() -> None:
     assert session.actions() == []
     assert isinstance(a.error, JobCancelledError)
     assert b.outputs.result == 2
+
+
+def test_cancelled_job_that_failed_on_an_old_server_needs_no_stop() -> None:
+    session = Session(V3_OLD)
+    a, _b = session.start("a", "b", fn_index=5)
+    session.opened()
+    session.feed(starts("a"), starts("b"))
+    session.cancel(a, session.now)
+    session.feed(failed("a", "boom"), completed("b", 2))
+    assert session.actions() == []
 
 
 def test_oldest_servers_are_told_by_reset_when_the_job_runs() -> None:

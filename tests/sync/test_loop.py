@@ -44,6 +44,48 @@ def test_program_that_closes_nothing_exits_cleanly(url: str) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("x\n0\n", "", 0)
 
 
+def test_callbacks_are_called_though_the_main_thread_has_ended(url: str) -> None:
+    done = script(
+        """
+        import asyncio, sys, threading, jobwire
+
+        def work():
+            client = jobwire.Client(sys.argv[1])
+            threading.main_thread().join()
+            job = client.submit("x", api_name="/echo", result_callbacks=print)
+            print(asyncio.run(wait(job)))
+            client.close()
+
+        async def wait(job):
+            return await asyncio.wrap_future(job)
+
+        threading.Thread(target=work).start()
+        """,
+        url,
+    )
+    assert (done.stdout, done.returncode) == ("x\nx\n", 0), done.stderr
+
+
+def test_client_after_the_interpreter_closed_it(url: str) -> None:
+    done = script(
+        """
+        import atexit, sys, jobwire
+
+        def late():
+            client.close()
+            try:
+                client.predict("x", api_name="/echo")
+            except jobwire.ClientClosedError:
+                print("closed")
+
+        atexit.register(late)
+        client = jobwire.Client(sys.argv[1])
+        """,
+        url,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("closed\n", "", 0)
+
+
 def test_interpreter_exits_though_the_server_is_silent(url: str) -> None:
     from faults import cutting_proxy
 
@@ -80,12 +122,17 @@ def test_forked_child_makes_clients_of_its_own(url: str) -> None:
         warnings.simplefilter("ignore")  # 3.12 warns of forks with threads
         parent = jobwire.Client(sys.argv[1])
         parent.predict("x", api_name="/echo")
+        pending = parent.submit(100, 0.05, api_name="/count")
         pid = os.fork()
         if pid == 0:
             try:
                 parent.predict("x", api_name="/echo")
             except jobwire.LocalProtocolError as error:
                 assert "fork" in str(error)
+                try:
+                    pending.result(5)
+                except jobwire.LocalProtocolError:
+                    pass
                 with jobwire.Client(sys.argv[1]) as client:
                     assert client.predict("y", api_name="/echo") == "y"
                     os._exit(7)

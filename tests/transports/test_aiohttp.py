@@ -174,3 +174,27 @@ def test_proxy_of_the_environment(
     monkeypatch.setenv("https_proxy", "http://proxy:2")
     monkeypatch.setenv("no_proxy", "inside.example.com")
     assert _proxy(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(Cut(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n"), "407", id="refuses"),
+        pytest.param(HANG, "in time", id="is mute"),
+    ],
+)
+async def test_proxy_sees_no_secrets_and_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, words: str
+) -> None:
+    with raw_server({"example.test": answer}) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//pu:PROXYPASS@"))
+        secrets = {"authorization": "Bearer MINE", "x-hf-authorization": "Bearer TOKEN"}
+        transport = AiohttpTransport(TransportOptions(headers=secrets, timeouts=QUICK))
+        with pytest.raises(ConnectError, match=words) as caught:
+            await transport.request("GET", "https://example.test/config", headers={"x-call": "2"})
+        await transport.aclose()
+        assert "PROXYPASS" not in str(caught.value)
+        [(method, _, headers, _)] = proxy.requests
+        assert method == "CONNECT"
+        assert "MINE" not in str(headers)
+        assert "TOKEN" not in str(headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -100,7 +101,10 @@ class Client:
 
     def close(self) -> None:
         """Close every connection. See `AsyncClient.aclose`."""
-        self._loop.run(self._client.aclose())
+        from jobwire.exceptions import ClientClosedError
+
+        with contextlib.suppress(ClientClosedError):  # the interpreter's exit was first
+            self._loop.run(self._client.aclose())
 
     def __enter__(self) -> Self:
         return self
