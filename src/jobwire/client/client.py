@@ -513,8 +513,8 @@ def _root(src: str) -> str:
         parts = urlsplit(src.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
+        parts, usable = None, False
+    if parts is None or not usable:
         raise ConnectError(
             f"{src.rpartition('@')[2]!r} is no address of an app; give the one at which its page "
             "opens, such as http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"
