@@ -1,4 +1,6 @@
-"""Call Gradio apps from Python: every call a job, every job with one outcome.
+"""Call Gradio apps from Python, and serve Python functions as one.
+
+Every call is a job, and every job has one outcome.
 
 The names below are the public ones. They are loaded when they are first used, so
 ``import jobwire`` costs next to nothing.
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from jobwire.protocol.schema import AppSchema, Component, Endpoint, Parameter
+    from jobwire.server.app import App
+    from jobwire.server.context import CancelToken, Progress, Request, Session, log
+    from jobwire.server.errors import DeclarationError, InputError, OutputError
     from jobwire.sync.client import Client
     from jobwire.sync.job import Job
     from jobwire.types import OutputUpdate, ProgressUnit, Status, StatusUpdate, Update
@@ -42,32 +47,40 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = (
+    "App",
     "AppError",
     "AppSchema",
     "ArgumentError",
     "AsyncClient",
     "AsyncJob",
     "AuthenticationError",
+    "CancelToken",
     "Client",
     "ClientClosedError",
     "Component",
     "ConnectError",
     "ConnectionLostError",
+    "DeclarationError",
     "Endpoint",
     "EndpointNotFoundError",
+    "InputError",
     "Job",
     "JobCancelledError",
     "JobwireError",
     "LocalProtocolError",
     "NotGradioError",
+    "OutputError",
     "OutputUpdate",
     "Parameter",
+    "Progress",
     "ProgressUnit",
     "ProtocolError",
     "QueueError",
     "QueueFullError",
     "RemoteProtocolError",
+    "Request",
     "ServerError",
+    "Session",
     "Status",
     "StatusUpdate",
     "TooManyRequestsError",
@@ -77,14 +90,20 @@ __all__ = (
     "Update",
     "ValidationError",
     "__version__",
+    "log",
 )
 
 _MODULES = {
+    "App": "jobwire.server.app",
     "AsyncClient": "jobwire.client.client",
     "AsyncJob": "jobwire.client.job",
     "Client": "jobwire.sync.client",
     "Job": "jobwire.sync.job",
     **dict.fromkeys(("AppSchema", "Component", "Endpoint", "Parameter"), "jobwire.protocol.schema"),
+    **dict.fromkeys(
+        ("CancelToken", "Progress", "Request", "Session", "log"), "jobwire.server.context"
+    ),
+    **dict.fromkeys(("DeclarationError", "InputError", "OutputError"), "jobwire.server.errors"),
     **dict.fromkeys(
         ("OutputUpdate", "ProgressUnit", "Status", "StatusUpdate", "Update"), "jobwire.types"
     ),

@@ -1,4 +1,4 @@
-"""The command line: ``jobwire call`` and ``jobwire api``.
+"""The command line: ``jobwire call``, ``api``, ``serve`` and ``demo``.
 
 Results go to standard output, everything else to standard error. Exit codes are in
 `exits`.
@@ -30,10 +30,12 @@ def main() -> None:
     from jobwire import __version__
     from jobwire.cli.api import api
     from jobwire.cli.call import call
+    from jobwire.cli.demo import demo
+    from jobwire.cli.serve import serve
 
     app = typer.Typer(
         name="jobwire",
-        help="Call Gradio apps from the command line.",
+        help="Call Gradio apps from the command line, and serve Python functions as one.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -41,6 +43,8 @@ def main() -> None:
     )
     app.command(no_args_is_help=True)(call)
     app.command(no_args_is_help=True)(api)
+    app.command(no_args_is_help=True)(serve)
+    app.command()(demo)
 
     def show_version(value: bool) -> None:
         if value:

@@ -18,7 +18,7 @@ from jobwire.protocol.schema import Endpoint
 from jobwire.sync.client import Client
 from jobwire.sync.job import Job
 
-__all__ = ("call", "parse_arguments")
+__all__ = ("call", "explain", "parse_arguments", "watch")
 
 
 def call(
@@ -71,7 +71,7 @@ def call(
         with connect(url, auth, token, headers, insecure) as client:
             job = _submit(client, endpoint, arguments or [])
             with make_display(as_json=as_json, quiet=quiet) as display:
-                _watch(job, display, timeout, timed_out)
+                watch(job, display, timeout, timed_out)
             result = job.result(0)
     except JobwireError as error:
         code = exit_code(error)
@@ -80,7 +80,7 @@ def call(
         if as_json:
             print(json.dumps(_failure(error, job), ensure_ascii=False))
         else:
-            print(f"jobwire: {_explain(error)}", file=sys.stderr)
+            print(f"jobwire: {explain(error)}", file=sys.stderr)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         print("jobwire: interrupted; the job was cancelled", file=sys.stderr)
@@ -130,9 +130,23 @@ def _parse(text: str, kind: str | None) -> Any:
     return text if kind == "str" and not isinstance(value, str) else value
 
 
-def _watch(job: Job, display: Display, timeout: float | None, timed_out: threading.Event) -> None:
+def watch(
+    job: Job,
+    display: Display,
+    timeout: float | None = None,
+    timed_out: threading.Event | None = None,
+) -> None:
+    """Show a job's updates until it ends.
+
+    Args:
+        job: The job.
+        display: Where to show them.
+        timeout: Seconds after which the job is cancelled; None never is.
+        timed_out: Set if it was.
+    """
+
     def give_up() -> None:
-        if job.cancel():
+        if job.cancel() and timed_out is not None:
             timed_out.set()
 
     timer = threading.Timer(timeout, give_up) if timeout is not None else None
@@ -151,7 +165,8 @@ def _watch(job: Job, display: Display, timeout: float | None, timed_out: threadi
             timer.join()
 
 
-def _explain(error: JobwireError) -> str:
+def explain(error: JobwireError) -> str:
+    """Return an error as a person at a terminal should read it."""
     if isinstance(error, AppError) and error.title != "Error":
         return f"the app failed: {error.title}: {error}"
     return f"the app failed: {error}" if isinstance(error, AppError) else str(error)

@@ -17,6 +17,7 @@ position by position, so what it deletes is always the tail. The indices that it
 for it are wrong when a list shrinks by two or more (4.17 to 5.29.0) or when lists
 inside lists shrink (5.29.1 to 6.31, where they even turn negative), while the *number*
 of deletes is right in all of them. Read this way, every version gives the right value.
+The edits made here delete from the end, so every reader gets the right value from them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from typing import Any
 
 from jobwire.exceptions import RemoteProtocolError
 
-__all__ = ("apply_edits",)
+__all__ = ("apply_edits", "make_edits")
+
+_MAX_EDITS = 100
+"""Edits beyond which an output is sent whole: by then they are hardly shorter, and a client
+has to make each of them."""
 
 
 def apply_edits(value: Any, edits: Any) -> Any:
@@ -64,6 +69,56 @@ def apply_edits(value: Any, edits: Any) -> Any:
             parent = child
         _edit_child(parent, path[-1], operation, operand, edit)
     return value
+
+
+def make_edits(old: Any, new: Any) -> list[list[Any]]:
+    """Return the edits that make ``new`` of ``old``; empty if they are the same.
+
+    Unlike gradio's, they tell ``1`` from ``1.0`` and ``True``.
+
+    Args:
+        old: Any JSON value.
+        new: Likewise. The edits hold parts of it.
+    """
+    edits: list[list[Any]] = []
+    if _compare(old, new, [], edits):
+        return edits
+    return [["replace", [], new]]
+
+
+def _compare(old: Any, new: Any, path: list[Any], edits: list[list[Any]]) -> bool:
+    """Add the edits for one place; False if there are too many."""
+    if old is new:
+        return True
+    kind = type(new)
+    if type(old) is not kind:
+        edits.append(["replace", path, new])
+    elif kind is str:
+        if new.startswith(old):
+            if len(new) > len(old):
+                edits.append(["append", path, new[len(old) :]])
+        else:
+            edits.append(["replace", path, new])
+    elif kind is list:
+        for index, (before, after) in enumerate(zip(old, new, strict=False)):
+            if before is not after and not _compare(before, after, [*path, index], edits):
+                return False
+        if len(new) - len(old) > _MAX_EDITS or len(old) - len(new) > _MAX_EDITS:
+            return False
+        edits.extend(["add", [*path, index], new[index]] for index in range(len(old), len(new)))
+        edits.extend(
+            ["delete", [*path, index], None] for index in range(len(old) - 1, len(new) - 1, -1)
+        )
+    elif kind is dict:
+        edits.extend(["delete", [*path, key], None] for key in old if key not in new)
+        for key, after in new.items():
+            if key not in old:
+                edits.append(["add", [*path, key], after])
+            elif not _compare(old[key], after, [*path, key], edits):
+                return False
+    elif old != new:
+        edits.append(["replace", path, new])
+    return len(edits) <= _MAX_EDITS
 
 
 def _own(container: Any, copied: dict[int, Any], edit: Any) -> Any:

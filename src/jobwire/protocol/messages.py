@@ -23,6 +23,7 @@ from jobwire.types import ProgressUnit
 __all__ = (
     "CloseStream",
     "Estimation",
+    "Failure",
     "Heartbeat",
     "Log",
     "Malformed",
@@ -44,7 +45,7 @@ Value: TypeAlias = Raw | bytes | list[Any] | dict[str, Any] | str | float | bool
 """JSON that is still to be decoded, or what it decodes to."""
 
 
-class Output(Struct):
+class Output(Struct, omit_defaults=True):
     """The ``output`` of a message: values, or an error.
 
     Attributes:
@@ -64,6 +65,18 @@ class Output(Struct):
     visible: bool = True
     title: str | None = None
     is_generating: bool | None = None
+
+
+class Failure(Struct):
+    """The ``output`` of a failed job, as a server writes it: every field is there.
+
+    Fields as those of `Output`.
+    """
+
+    error: str | None
+    duration: float | None
+    visible: bool
+    title: str | None
 
 
 class _Message(Struct, tag_field="msg"):
@@ -117,7 +130,10 @@ class ProcessStreaming(_Message, tag="process_streaming"):
 
 
 class ProcessCompleted(_Message, tag="process_completed"):
-    """The end of the job. Its values are whole, never edits."""
+    """The end of the job. Its values are whole, never edits.
+
+    A `Failure` is only written; what is read is an `Output`.
+    """
 
     output: Output = msgspec.field(default_factory=Output)
     success: bool | None = None

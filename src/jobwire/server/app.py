@@ -1,0 +1,539 @@
+"""The app: Python functions behind the Gradio wire protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobwire.exceptions import ArgumentError
+from jobwire.server.auth import Auth
+from jobwire.server.documents import Facts
+from jobwire.server.endpoint import Endpoint, Priority, Visibility, inspect_endpoint
+from jobwire.server.errors import DeclarationError
+from jobwire.server.guard import Guard
+from jobwire.server.routes import Routes, error_handlers
+from jobwire.server.service import Service
+from jobwire.server.settings import Authentication, Settings
+
+__all__ = ("App",)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MIB = 1024 * 1024
+
+_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
+
+_access = logging.getLogger("jobwire.access")
+
+
+class App:
+    """Typed Python functions behind the Gradio wire protocol, as an ASGI application.
+
+    Run it with ``jobwire serve module:app``, with `launch`, with any ASGI server, or
+    mounted in a Starlette or FastAPI application. ``gradio_client``, ``@gradio/client``,
+    curl and browsers can call it as they call a Gradio 6 app.
+
+    One app belongs to one process; its jobs are kept in memory. An app that is served in
+    several event loops keeps the jobs of each apart.
+
+    Args:
+        title: Its name.
+        description: What it is for.
+        auth: Who may use it: ``(user, password)``, several such pairs, or a function, which
+            may be ``async``, that gets both and returns whether they are right. None lets
+            everybody in.
+        auth_message: Shown to those who have to log in.
+        max_size: How many jobs may wait, of all endpoints; more are refused with 503. None
+            is no limit.
+        max_threads: How many plain functions run at the same time, of all endpoints.
+        default_concurrency_limit: How many jobs of an endpoint run at the same time, where
+            the endpoint does not say; None is no limit.
+        result_ttl: Seconds for which a job's results can be read after its end.
+        session_ttl: Seconds without a call after which a session's state is forgotten.
+        upload_ttl: Seconds for which an uploaded file is kept if no job uses it; after a
+            job's end as well.
+        abandon_after: Seconds after the loss of a session's stream at which its generators
+            are stopped, unless the session came back. None never stops them.
+        max_body_size: Bytes of a request, uploads excepted.
+        max_file_size: Bytes of an uploaded file; None is no limit.
+        max_output_size: Bytes of all that one job gives, as JSON.
+        show_errors: Show callers the text of every error. Otherwise they only see what an
+            `AppError` says, and the kind of other errors; texts may hold secrets.
+        allowed_hosts: The names by which the server may be addressed, such as
+            ``["example.org", "*.example.org"]``. None allows any, except that a server on a
+            loopback address then wants to be called ``localhost`` or by a loopback address,
+            so that no web page can reach it under a name of its own.
+        allowed_origins: The web pages of other sites that may call, such as
+            ``["https://example.org"]``; ``"*"`` is all, without logins.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str = "jobwire",
+        description: str = "",
+        auth: Authentication | None = None,
+        auth_message: str | None = None,
+        max_size: int | None = 100_000,
+        max_threads: int = 40,
+        default_concurrency_limit: int | None = 1,
+        result_ttl: float = 300.0,
+        session_ttl: float = 3600.0,
+        upload_ttl: float = 3600.0,
+        abandon_after: float | None = 60.0,
+        max_body_size: int = 16 * MIB,
+        max_file_size: int | None = 1024 * MIB,
+        max_output_size: int = 64 * MIB,
+        show_errors: bool = False,
+        allowed_hosts: Sequence[str] | None = None,
+        allowed_origins: Sequence[str] = (),
+    ) -> None:
+        self.settings = Settings(
+            title=title,
+            description=description,
+            auth=auth,
+            auth_message=auth_message,
+            max_size=max_size,
+            max_threads=max_threads,
+            default_concurrency_limit=default_concurrency_limit,
+            result_ttl=result_ttl,
+            session_ttl=session_ttl,
+            upload_ttl=upload_ttl,
+            abandon_after=abandon_after,
+            max_body_size=max_body_size,
+            max_file_size=max_file_size,
+            max_output_size=max_output_size,
+            show_errors=show_errors,
+            allowed_hosts=allowed_hosts,
+            allowed_origins=tuple(allowed_origins),
+        )
+        self.endpoints: dict[str, Endpoint] = {}
+        """By name, in the order of declaration."""
+        self.auth: Auth | None = None
+        self._app_id = secrets.randbits(64)
+        self._stack: ASGIApp | None = None
+        self._services: WeakKeyDictionary[asyncio.AbstractEventLoop, Service] = WeakKeyDictionary()
+        self.configure()
+
+    # -- declaring ----------------------------------------------------------------------
+
+    @overload
+    def endpoint(self, function: F, /) -> F: ...
+
+    @overload
+    def endpoint(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        visibility: Visibility = "public",
+        queue: bool = True,
+        batch: bool = False,
+        max_batch_size: int = 4,
+        concurrency_limit: int | Literal["default"] | None = "default",
+        concurrency_id: str | None = None,
+        time_limit: float | None = None,
+        priority: Priority = 0,
+        show_errors: bool | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def endpoint(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        visibility: Visibility = "public",
+        queue: bool = True,
+        batch: bool = False,
+        max_batch_size: int = 4,
+        concurrency_limit: int | Literal["default"] | None = "default",
+        concurrency_id: str | None = None,
+        time_limit: float | None = None,
+        priority: Priority = 0,
+        show_errors: bool | None = None,
+    ) -> F | Callable[[F], F]:
+        """Offer a function to callers: ``@app.endpoint`` or ``@app.endpoint(...)``.
+
+        Its inputs and outputs come from its annotations: what callers send is converted
+        and checked before the job is accepted. A generator gives many outputs; a ``tuple``
+        is several outputs at once. Plain functions run in threads, ``async`` ones in the
+        event loop. Parameters of type `Progress`, `Request`, `Session` or `CancelToken`
+        are filled by the server.
+
+        Args:
+            function: The function; it is returned as it is.
+            name: Its name for callers; None takes the function's.
+            description: For callers; None takes the docstring.
+            visibility: ``"public"``; ``"undocumented"``, which can be called but is not
+                listed; ``"private"``, which callers cannot call.
+            queue: Whether its jobs wait for a slot. Those of False run at once, as many as
+                come (plain functions: ``max_threads``).
+            batch: The function takes several jobs at once: a list for each parameter, and
+                returns a list for each output.
+            max_batch_size: How many jobs it takes at most.
+            concurrency_limit: How many of its jobs run at the same time; None is no limit,
+                except that plain functions need a thread each.
+            concurrency_id: Endpoints with the same one share a waiting line and its slots;
+                of their limits the smallest counts. None is a line of its own.
+            time_limit: Seconds that a job may run; then it fails, and is stopped as one
+                that is cancelled. None is no limit.
+            priority: Which jobs of a line go first: the higher, the earlier. A function of
+                the `Request` can tell callers apart.
+            show_errors: As for the app; None takes the app's.
+
+        Raises:
+            DeclarationError: The function cannot be an endpoint: an annotation that JSON
+                has nothing for, a name that is taken, ...
+        """
+
+        def declare(function: F) -> F:
+            self._declare(
+                function,
+                name=name,
+                description=description,
+                visibility=visibility,
+                queue=queue,
+                batch=batch,
+                max_batch_size=max_batch_size,
+                concurrency_limit=concurrency_limit,
+                concurrency_id=concurrency_id,
+                time_limit=time_limit,
+                priority=priority,
+                show_errors=show_errors,
+            )
+            return function
+
+        return declare if function is None else declare(function)
+
+    def _declare(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None,
+        description: str | None,
+        visibility: Visibility,
+        queue: bool,
+        batch: bool,
+        max_batch_size: int,
+        concurrency_limit: int | Literal["default"] | None,
+        concurrency_id: str | None,
+        time_limit: float | None,
+        priority: Priority,
+        show_errors: bool | None,
+    ) -> None:
+        signature, track_tqdm = inspect_endpoint(function, batch=batch, name=name)
+        api_name = name or signature.name
+        if not _NAME.fullmatch(api_name):
+            raise DeclarationError(
+                f"{api_name!r} cannot name an endpoint: it goes into addresses, so use ASCII "
+                "letters, digits, '_', '-' and '.'; name=... gives another name"
+            )
+        if api_name in self.endpoints:
+            raise DeclarationError(
+                f"there is an endpoint /{api_name} already; name=... gives this one another"
+            )
+        if batch and signature.kind not in ("function", "coroutine"):
+            raise DeclarationError(
+                f"/{api_name} is a generator; only functions can take a batch of jobs"
+            )
+        for value, what in (
+            (concurrency_limit, "concurrency_limit"),
+            (max_batch_size, "max_batch_size"),
+            (time_limit, "time_limit"),
+        ):
+            if value not in (None, "default") and not (
+                isinstance(value, (int, float)) and value > 0
+            ):
+                raise DeclarationError(
+                    f"/{api_name}: {what} is a number above 0, or None for no limit, not {value!r}"
+                )
+        limit = (
+            self.settings.default_concurrency_limit
+            if concurrency_limit == "default"
+            else concurrency_limit
+        )
+        self.endpoints[api_name] = Endpoint(
+            id=len(self.endpoints),
+            api_name=api_name,
+            function=function,
+            signature=signature,
+            description=signature.description if description is None else description,
+            visibility=visibility,
+            queue=queue,
+            batch=batch,
+            max_batch_size=max_batch_size,
+            # Names of endpoints have no slash, so no concurrency_id is one of these.
+            concurrency_id=(concurrency_id or f"/{api_name}") if queue else f"/{api_name}/unqueued",
+            concurrency_limit=limit if queue else None,
+            time_limit=time_limit,
+            priority=priority,
+            show_errors=self.settings.show_errors if show_errors is None else show_errors,
+            track_tqdm=track_tqdm,
+        )
+
+    def api(
+        self,
+        fn: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        concurrency_limit: int | Literal["default"] | None = "default",
+        concurrency_id: str | None = None,
+        queue: bool = True,
+        batch: bool = False,
+        max_batch_size: int = 4,
+        api_visibility: Visibility = "public",
+        time_limit: float | None = None,
+        stream_every: float = 0.5,
+    ) -> Any:
+        """Offer a function to callers, with the arguments of ``gradio.Server.api``.
+
+        For programs that move over; `endpoint` says what the arguments mean. As there, a
+        name that is taken gets a number. ``time_limit`` holds for every function here, and
+        ``stream_every`` has no effect: no endpoint takes a stream of inputs.
+
+        Raises:
+            DeclarationError: As `endpoint`.
+        """
+        del stream_every
+
+        def declare(function: F) -> F:
+            wanted = name or function.__name__
+            free, number = wanted, 0
+            while free in self.endpoints:
+                number += 1
+                free = f"{wanted}_{number}"
+            self._declare(
+                function,
+                name=free,
+                description=description,
+                visibility=api_visibility,
+                queue=queue,
+                batch=batch,
+                max_batch_size=max_batch_size,
+                concurrency_limit=concurrency_limit,
+                concurrency_id=concurrency_id,
+                time_limit=time_limit,
+                priority=0,
+                show_errors=None,
+            )
+            return function
+
+        return declare if fn is None else declare(fn)
+
+    # -- serving ------------------------------------------------------------------------
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings, by the names of the constructor's arguments. Before serving.
+
+        Raises:
+            RuntimeError: The app is being served.
+        """
+        if self._stack is not None:
+            raise RuntimeError("the app is being served already; set this up before")
+        self.settings = replace(self.settings, **settings)
+        auth = self.settings.auth
+        self.auth = None if auth is None else Auth(auth, message=self.settings.auth_message)
+
+    def launch(
+        self,
+        *,
+        inbrowser: bool = False,
+        share: bool | None = None,
+        max_threads: int | None = None,
+        auth: Authentication | None = None,
+        auth_message: str | None = None,
+        prevent_thread_lock: bool = False,
+        show_error: bool | None = None,
+        server_name: str | None = None,
+        server_port: int | None = None,
+        ssl_keyfile: str | Path | None = None,
+        ssl_certfile: str | Path | None = None,
+        ssl_keyfile_password: str | None = None,
+        quiet: bool = False,
+        root_path: str | None = None,
+        max_file_size: int | None = None,
+    ) -> tuple[App, str, str]:
+        """Serve the app, with the main arguments of ``gradio.Server.launch``.
+
+        Blocks until the server is stopped, with Ctrl-C or SIGTERM, unless
+        ``prevent_thread_lock``: then it serves in a thread, and the interpreter's end ends it.
+
+        Args:
+            inbrowser: Open the page in a browser.
+            share: Not offered: there is no public relay. True is an error.
+            max_threads: As for the app; None leaves it.
+            auth: Likewise.
+            auth_message: Likewise.
+            prevent_thread_lock: See above.
+            show_error: ``show_errors`` of all endpoints; None leaves it.
+            server_name: The address to listen on; None is 127.0.0.1, so that only this
+                machine reaches it.
+            server_port: The port; None is the first free one from 7860 on, 0 any.
+            ssl_keyfile: The TLS key; with ``ssl_certfile``, the server speaks HTTPS.
+            ssl_certfile: The TLS certificate.
+            ssl_keyfile_password: The key's password.
+            quiet: Print nothing.
+            root_path: The path below which a proxy shows the app.
+            max_file_size: As for the app, in bytes; None leaves it.
+
+        Returns:
+            The app, its address, and an empty text where gradio has its share link.
+
+        Raises:
+            ArgumentError: ``share`` is True.
+            OSError: The address or the port cannot be used.
+        """
+        from jobwire.server.serve import BackgroundServer, free_port, run
+
+        if share:
+            raise ArgumentError(
+                "share=True: jobwire has no public relay; put the server behind a proxy or a "
+                "tunnel of your own",
+                endpoint="",
+                parameter="share",
+            )
+        changes = {
+            "max_threads": max_threads,
+            "auth": auth,
+            "auth_message": auth_message,
+            "max_file_size": max_file_size,
+        }
+        self.configure(**{name: value for name, value in changes.items() if value is not None})
+        if show_error is not None:
+            for endpoint in self.endpoints.values():
+                endpoint.show_errors = show_error
+        host = server_name or "127.0.0.1"
+        port = free_port(host) if server_port is None else server_port
+        options = {
+            "ssl_keyfile": ssl_keyfile,
+            "ssl_certfile": ssl_certfile,
+            "ssl_keyfile_password": ssl_keyfile_password,
+            "root_path": root_path or "",
+        }
+        url = ""
+
+        def announce(address: str) -> None:
+            nonlocal url
+            url = address
+            if not quiet:
+                print(f"jobwire serves {self.settings.title!r} at {url}")  # noqa: T201
+            if inbrowser:
+                import webbrowser
+
+                webbrowser.open(url)
+
+        if prevent_thread_lock:
+            server = BackgroundServer(self, host=host, port=port, **options)
+            server.start()
+            announce(server.url)
+        else:
+            run(self, host=host, port=port, on_start=announce, **options)
+        return self, url, ""
+
+    @property
+    def facts(self) -> Facts:
+        """What the app says about itself."""
+        settings = self.settings
+        return Facts(
+            title=settings.title,
+            description=settings.description,
+            app_id=self._app_id,
+            max_file_size=settings.max_file_size,
+            show_errors=settings.show_errors,
+            auth=self.auth is not None,
+        )
+
+    @property
+    def service(self) -> Service:
+        """The running server, of the event loop that asks."""
+        loop = asyncio.get_running_loop()
+        service = self._services.get(loop)
+        if service is None:
+            for other_loop, other in list(self._services.items()):
+                if other_loop.is_closed():
+                    other.close()
+            service = self._services[loop] = Service(self.endpoints, self.settings)
+        return service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI request."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if self._stack is None:
+            self._stack = self._make_stack()
+        path = scope.get("path", "")
+        if path.endswith("/") and path != f"{scope.get('root_path', '')}/":
+            # Stock clients up to 4.x write a slash at the end of some paths.
+            scope = {**scope, "path": path.rstrip("/")}
+        if _access.isEnabledFor(logging.INFO):
+            await self._logged(self._stack, scope, receive, send)
+        else:
+            await self._stack(scope, receive, send)
+
+    def _make_stack(self) -> ASGIApp:
+        settings = self.settings
+        return Guard(
+            Starlette(routes=Routes(self).routes(), exception_handlers=error_handlers()),
+            auth=self.auth,
+            allowed_hosts=settings.allowed_hosts,
+            allowed_origins=settings.allowed_origins,
+            max_body_size=settings.max_body_size,
+        )
+
+    async def _logged(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        start = time.perf_counter()
+        status = 500
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noting_send)
+        finally:
+            client = scope.get("client")
+            # Without the query string: it can hold tokens.
+            fields = {
+                "client": client[0] if client else None,
+                "method": scope.get("method", scope["type"]),
+                "path": scope["path"],
+                "status": status,
+                "milliseconds": round((time.perf_counter() - start) * 1000, 3),
+                "user": scope.get("user"),
+            }
+            _access.info(
+                "%s %s %a %d %.1f ms",  # %a: a path must not bring line breaks into the log
+                *(fields[key] for key in ("client", "method", "path", "status", "milliseconds")),
+                extra={"request": fields},
+            )
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                service = self._services.get(asyncio.get_running_loop())
+                if service is not None:
+                    service.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return

@@ -1,0 +1,107 @@
+"""A function that can be called, and what is known of its calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jobwire.server.context import Progress, Request, Session
+from jobwire.server.run import INJECTABLE, Outcome
+from jobwire.server.signature import Signature, inspect_function
+
+__all__ = ("Durations", "Endpoint", "Priority", "Visibility")
+
+Visibility = Literal["public", "undocumented", "private"]
+
+Priority = int | Callable[[Request], int]
+"""A job's priority, or what gives it; higher goes first, 0 is the usual."""
+
+
+class Durations:
+    """How long a function takes: a mean that follows changes."""
+
+    __slots__ = ("mean",)
+
+    _WEIGHT = 0.1  # of the latest: what happened ten calls ago counts a third
+
+    def __init__(self) -> None:
+        self.mean: float | None = None
+        """Seconds; None before the first."""
+
+    def add(self, seconds: float) -> None:
+        """Count a call that succeeded."""
+        mean = self.mean
+        self.mean = seconds if mean is None else mean + self._WEIGHT * (seconds - mean)
+
+
+@dataclass(eq=False, slots=True)
+class Endpoint:
+    """A function of an app.
+
+    Attributes:
+        id: ``fn_index`` on the wire.
+        api_name: Its name, without a slash.
+        function: What is called.
+        signature: Its inputs and outputs.
+        description: For callers.
+        visibility: ``public``; ``undocumented``, which can be called but is not listed;
+            ``private``, which cannot be called from outside.
+        queue: Whether calls wait for a slot.
+        batch: Whether the function takes several calls at once, at most ``max_batch_size``.
+        max_batch_size: See ``batch``.
+        concurrency_id: The line in which its jobs wait.
+        concurrency_limit: How many of them run at the same time; None is no limit.
+        time_limit: Seconds that it may run; None is no limit.
+        priority: See `Priority`.
+        show_errors: Whether callers see the text of every error.
+        durations: How long its calls take.
+        counts: How many jobs ended how.
+        seconds: How long all of its calls took together.
+    """
+
+    id: int
+    api_name: str
+    function: Callable[..., Any]
+    signature: Signature
+    description: str
+    visibility: Visibility
+    queue: bool
+    batch: bool
+    max_batch_size: int
+    concurrency_id: str
+    concurrency_limit: int | None
+    time_limit: float | None
+    priority: Priority
+    show_errors: bool
+    track_tqdm: bool = False
+    durations: Durations = field(default_factory=Durations)
+    counts: dict[Outcome, int] = field(
+        default_factory=lambda: {"completed": 0, "failed": 0, "cancelled": 0}
+    )
+    seconds: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """How to name it to a person: ``/predict``."""
+        return f"/{self.api_name}"
+
+    @property
+    def uses_session(self) -> bool:
+        """Whether it keeps something for a session."""
+        return Session in self.signature.injected.values()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs in the event loop."""
+        return self.signature.kind in ("coroutine", "async_generator")
+
+
+def inspect_endpoint(
+    function: Callable[..., Any], *, batch: bool, name: str | None
+) -> tuple[Signature, bool]:
+    """Return a function's signature, and whether the bars of ``tqdm`` are its progress."""
+    signature = inspect_function(function, injectable=INJECTABLE, batch=batch, name=name)
+    defaults = (p.default for p in inspect.signature(function).parameters.values())
+    return signature, any(isinstance(value, Progress) and value.track_tqdm for value in defaults)

@@ -1,0 +1,30 @@
+"""What is wrong with a function, with what was sent to it, or with what it returned."""
+
+from __future__ import annotations
+
+from jobwire.exceptions import ArgumentError, JobwireError
+
+__all__ = ("DeclarationError", "InputError", "OutputError")
+
+
+class DeclarationError(JobwireError, TypeError):
+    """A function cannot be an endpoint as it is written."""
+
+
+class InputError(ArgumentError):
+    """The values that a caller sent do not fit the function's parameters.
+
+    Attributes:
+        endpoint: The function's name.
+        parameter: The parameter concerned, as callers name it; None if it is about all
+            of them.
+        message: What is wrong, for the caller to read.
+    """
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class OutputError(JobwireError, TypeError):
+    """A function returned or yielded what cannot be sent, or not what it declares."""

@@ -1,0 +1,293 @@
+"""The files of the server: what sessions uploaded and what endpoints returned.
+
+A client names a file by an opaque path, ``<token>/<name>``. It is looked up in a table and
+never joined onto a directory, so no path that a client can write leads anywhere else.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+import threading
+import time
+import unicodedata
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from jobwire.exceptions import JobwireError, shown
+
+__all__ = ("FileNotAllowedError", "FileStore", "clean_name", "media_type")
+
+MAX_NAME_SIZE = 200
+"""Bytes of a stored file's name, as in Gradio: file systems allow 255."""
+
+MAX_SUFFIX_SIZE = 32
+"""Bytes of a suffix that is kept when a name is cut; what is longer is no suffix."""
+
+TOKEN_SIZE = 16
+"""Random bytes that guard a file: 128 bits cannot be guessed."""
+
+
+class FileNotAllowedError(JobwireError):
+    """No such file, or not for this user: the two cannot be told apart.
+
+    Attributes:
+        path: What was asked for.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"File not allowed: {shown(path)}.")
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
+
+
+@dataclass(slots=True)
+class _Entry:
+    name: str
+    owner: str | None
+    directory: Path
+    uses: int = 0
+
+
+class FileStore:
+    """Files, each in a directory of its own with an unguessable name.
+
+    A file expires ``ttl`` seconds after it was made, or after the last of those who retained
+    it released it. Safe to use from several threads.
+
+    Args:
+        root: Where the files lie; None makes a private temporary directory at first use, and
+            `close` removes it.
+        max_file_size: Bytes of an uploaded file at most; None for no limit.
+        ttl: Seconds that a file is kept while nobody uses it.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        max_file_size: int | None,
+        ttl: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_file_size = max_file_size
+        self._root = root
+        self._ttl = ttl
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        # When each unused file is due. One ttl for all, so this is in order of time.
+        self._idle: OrderedDict[str, float] = OrderedDict()
+        self._remove_root: Callable[[], object] | None = None
+        self._closed = False
+
+    def create(self, name: str, *, owner: str | None) -> tuple[str, Path]:
+        """Make room for a file.
+
+        Args:
+            name: What somebody calls the file; it is made harmless.
+            owner: The user who alone may read it; None if nobody logs in.
+
+        Returns:
+            The opaque path that clients name it by, and where to write it.
+        """
+        name = clean_name(name)
+        token = secrets.token_hex(TOKEN_SIZE)
+        with self._lock:
+            if self._closed:
+                raise JobwireError("the file store is closed")
+            directory = self._made_root() / token
+            directory.mkdir(mode=0o700)
+            self._entries[token] = _Entry(name, owner, directory)
+            self._idle[token] = self._clock() + self._ttl
+        return f"{token}/{name}", directory / name
+
+    def open(self, path: str, *, owner: str | None) -> Path:
+        """Return where a file lies.
+
+        Args:
+            path: What the client sent: the opaque path, perhaps with a leading slash, or
+                encoded once too often or too seldom.
+            owner: Who asks.
+
+        Raises:
+            FileNotAllowedError: There is no such file, or it is somebody else's.
+        """
+        with self._lock:
+            _, entry = self._find(path)
+            if entry.owner != owner:
+                raise FileNotAllowedError(path)
+            return entry.directory / entry.name
+
+    def publish(self, source: Path, *, owner: str | None) -> dict[str, Any]:
+        """Copy in a file that an endpoint returned. Blocks.
+
+        Returns:
+            The file's description as it goes over the wire, its ``url`` still to be set.
+
+        Raises:
+            OSError: There is no such file, it cannot be read, or it is no regular file.
+        """
+        try:
+            mode = source.stat().st_mode
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"the endpoint returned the file {str(source)!r}, which does not exist"
+            ) from None
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(
+                f"the endpoint returned the directory {str(source)!r}; return a file, such as "
+                "an archive of it"
+            )
+        if not stat.S_ISREG(mode):
+            raise OSError(f"the endpoint returned {str(source)!r}, which is no regular file")
+        path, target = self.create(source.name, owner=owner)
+        try:
+            shutil.copyfile(source, target)
+            size = target.stat().st_size
+        except BaseException:
+            self.discard(path)
+            raise
+        return {
+            "path": path,
+            "url": None,
+            "size": size,
+            "orig_name": target.name,
+            "mime_type": media_type(target.name),
+            "is_stream": False,
+            "meta": {"_type": "gradio.FileData"},
+        }
+
+    def retain(self, path: str) -> None:
+        """Keep a file until it is released as often as it was retained.
+
+        Raises:
+            FileNotAllowedError: There is no such file any more.
+        """
+        with self._lock:
+            token, entry = self._find(path)
+            entry.uses += 1
+            self._idle.pop(token, None)
+
+    def release(self, path: str) -> None:
+        """Undo one `retain`. Harmless if the file is gone."""
+        with self._lock:
+            try:
+                token, entry = self._find(path)
+            except FileNotAllowedError:
+                return
+            if entry.uses:
+                entry.uses -= 1
+                if not entry.uses:
+                    self._idle[token] = self._clock() + self._ttl
+
+    def discard(self, path: str) -> None:
+        """Delete a file, whoever retains it. Harmless if it is gone."""
+        with self._lock:
+            try:
+                token, entry = self._find(path)
+            except FileNotAllowedError:
+                return
+            del self._entries[token]
+            self._idle.pop(token, None)
+        shutil.rmtree(entry.directory, ignore_errors=True)
+
+    def expire(self) -> float | None:
+        """Delete what is due.
+
+        Returns:
+            Seconds until the next file is due; None if none waits for that.
+        """
+        due: list[_Entry] = []
+        rest = None
+        with self._lock:
+            now = self._clock()
+            while self._idle:
+                token, when = next(iter(self._idle.items()))
+                if when > now:
+                    rest = when - now
+                    break
+                del self._idle[token]
+                due.append(self._entries.pop(token))
+        for entry in due:
+            shutil.rmtree(entry.directory, ignore_errors=True)
+        return rest
+
+    def close(self) -> None:
+        """Delete every file. Harmless when repeated."""
+        with self._lock:
+            self._closed = True
+            entries = list(self._entries.values())
+            self._entries.clear()
+            self._idle.clear()
+        for entry in entries:
+            shutil.rmtree(entry.directory, ignore_errors=True)
+        if self._remove_root is not None:
+            self._remove_root()
+
+    def _made_root(self) -> Path:
+        if self._root is None:
+            root = tempfile.mkdtemp(prefix="jobwire-")  # nobody else may enter it
+            self._remove_root = weakref.finalize(self, _remove, root, os.getpid())
+            self._root = Path(root)
+        else:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._root
+
+    def _find(self, path: str) -> tuple[str, _Entry]:
+        for given in (path, unquote(path)):
+            token, _, name = given.removeprefix("/").partition("/")
+            entry = self._entries.get(token)
+            if entry is not None and _same_name(entry.name, name):
+                return token, entry
+        raise FileNotAllowedError(path)
+
+
+def clean_name(name: str) -> str:
+    """Return the last part of a name that somebody gave, fit for any file system."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    # Control characters, halves of surrogate pairs, line separators.
+    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp"))
+    name = re.sub(r"^[\s.]+|\s+$", "", name)
+    if len(name.encode()) > MAX_NAME_SIZE:
+        stem, dot, suffix = name.rpartition(".")
+        if not stem or len(suffix.encode()) >= MAX_SUFFIX_SIZE:
+            stem, dot, suffix = name, "", ""
+        room = MAX_NAME_SIZE - len((dot + suffix).encode())
+        stem = stem.encode()[:room].decode(errors="ignore")
+        name = (stem + dot + suffix).rstrip()
+    return name or "file"
+
+
+def media_type(name: str) -> str | None:
+    """Return the media type that a file's suffix stands for; None if it stands for none."""
+    # The whole name would be taken for a URL.
+    type, encoding = mimetypes.guess_type("file" + Path(name).suffix)
+    return type if encoding is None else None
+
+
+def _same_name(stored: str, given: str) -> bool:
+    # Clients up to 1.x put the path into a URL as it is: what follows # or ? is then lost on
+    # the way, and what looks encoded is decoded. Others encode once more than needed.
+    return (
+        given in (stored, unquote(stored), unquote(re.split("[?#]", stored, maxsplit=1)[0]))
+        or unquote(given) == stored
+    )
+
+
+def _remove(root: str, pid: int) -> None:
+    if os.getpid() == pid:  # not in a forked child that ends first
+        shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,112 @@
+"""A call that was accepted, and what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from jobwire.server.context import Request, Session
+from jobwire.server.files import FileStore
+
+if TYPE_CHECKING:
+    from jobwire.server.endpoint import Endpoint
+    from jobwire.server.run import Run
+
+__all__ = ("Caller", "Job", "JobFiles")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and from where.
+
+    Attributes:
+        request: What functions see of it.
+        root: The address at which the caller sees the app, without a trailing slash.
+    """
+
+    request: Request
+    root: str
+
+
+class JobFiles:
+    """The files of one job: those that it was given and those that it returned.
+
+    They are kept as long as the job's results. Safe to use from several threads.
+    """
+
+    __slots__ = ("_held", "_owner", "_root", "_store")
+
+    def __init__(self, store: FileStore, *, owner: str | None, root: str) -> None:
+        self._store = store
+        self._owner = owner
+        self._root = root
+        self._held: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
+    def open(self, path: str) -> Path:
+        """Return where a file lies that a client named.
+
+        Raises:
+            FileNotAllowedError: It is not there, or not for this user.
+        """
+        file = self._store.open(path, owner=self._owner)
+        self._hold(path)
+        return file
+
+    def publish(self, path: Path) -> dict[str, Any]:
+        """Copy in a file that the function returned; return its description for callers.
+
+        Raises:
+            OSError: It cannot be read, or is no file.
+        """
+        data = self._store.publish(path, owner=self._owner)
+        self._hold(data["path"])
+        data["url"] = f"{self._root}/gradio_api/file={quote(data['path'])}"
+        return data
+
+    def release(self) -> None:
+        """Let the files expire."""
+        while self._held:
+            self._store.release(self._held.pop())
+
+    def _hold(self, path: str) -> None:
+        self._store.retain(path)
+        self._held.append(path)
+
+
+class Job:
+    """A call that was accepted.
+
+    Attributes:
+        id: ``event_id`` on the wire.
+        endpoint: What was called.
+        args: The arguments, converted.
+        session: The caller's session.
+        request: The request that brought it.
+        files: The uploaded files that it uses and the files that it gave.
+        run: Its execution; None while it waits.
+    """
+
+    __slots__ = ("args", "endpoint", "files", "id", "request", "run", "session")
+
+    def __init__(
+        self,
+        id: str,
+        endpoint: Endpoint,
+        args: list[Any],
+        *,
+        session: Session,
+        request: Request,
+        files: JobFiles,
+    ) -> None:
+        self.id = id
+        self.endpoint = endpoint
+        self.args = args
+        self.session = session
+        self.request = request
+        self.files = files
+        self.run: Run | None = None

@@ -1,0 +1,295 @@
+"""The queue: which job runs when, and what a waiting job can expect.
+
+Each ``concurrency_id`` has a waiting line, in the store, and a number of slots. A job that
+joins, starts or ends costs the same whatever the lines' lengths: nobody is told of it who
+does not ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from jobwire.exceptions import AppError
+from jobwire.protocol.messages import ProcessCompleted, encode_message
+from jobwire.server.endpoint import Endpoint
+from jobwire.server.executors.loop import LoopExecutor
+from jobwire.server.executors.thread import ThreadExecutor
+from jobwire.server.job import Job
+from jobwire.server.run import Outcome, Run, cancelled_event, failed_event
+from jobwire.server.stores.base import Store, Ticket
+
+__all__ = ("Cancellation", "Estimate", "Queue")
+
+_logger = logging.getLogger("jobwire.server")
+
+Cancellation = str
+"""What a cancel did.
+
+- ``removed``: the job waited, and never ran.
+- ``closing``: it is a generator; it is closed at its next step.
+- ``cancelled``: it is a coroutine; it was cancelled where it waited.
+- ``told``: it is a plain function, which cannot be ended from outside; its `CancelToken`
+  says that nobody wants its result.
+- ``ended``: it had its outcome already.
+"""
+
+_RUNNING: Mapping[str, Cancellation] = {
+    "function": "told",
+    "generator": "closing",
+    "coroutine": "cancelled",
+    "async_generator": "cancelled",
+}
+
+
+class Estimate:
+    """What a waiting job can expect.
+
+    Attributes:
+        rank: How many are ahead of it.
+        size: How many wait in its line, itself included.
+        eta: Seconds until its result, by the mean of past calls; None if there are none.
+    """
+
+    __slots__ = ("eta", "rank", "size")
+
+    def __init__(self, rank: int, size: int, eta: float | None) -> None:
+        self.rank = rank
+        self.size = size
+        self.eta = eta
+
+
+class _Group:
+    """The slots of one waiting line."""
+
+    __slots__ = ("limit", "name", "running")
+
+    def __init__(self, name: str, limit: int | None) -> None:
+        self.name = name
+        self.limit = limit
+        self.running: dict[Run, float] = {}  # and when it got its slot; oldest first
+
+    @property
+    def free(self) -> bool:
+        return self.limit is None or len(self.running) < self.limit
+
+
+class Queue:
+    """Accepts jobs and runs them.
+
+    Belongs to one event loop; `end` and what executors call may come from any thread.
+
+    Args:
+        endpoints: By name; more may be added later.
+        store: Where jobs wait and their events go.
+        max_size: How many jobs may wait; None is no limit.
+        max_threads: How many plain functions run at the same time, of all endpoints.
+        on_end: Called with each job that ended; any thread.
+        on_progress: Called with a job's id when its progress changed; any thread.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        store: Store,
+        *,
+        max_size: int | None,
+        max_threads: int,
+        on_end: Callable[[Job], None],
+        on_progress: Callable[[str], None],
+    ) -> None:
+        self.jobs: dict[str, Job] = {}
+        """Those without an outcome, by id."""
+        self._endpoints = endpoints
+        self._store = store
+        self._max_size = max_size
+        self._max_threads = max_threads
+        self._loop = asyncio.get_running_loop()
+        self._on_end = on_end
+        self._on_progress = on_progress
+        self._groups: dict[str, _Group] = {}
+        self._lock = threading.Lock()
+        self._limited: dict[Endpoint, deque[Run]] = {}  # those with a time limit; oldest first
+        self._closed = False
+        self._threads = ThreadExecutor(max_threads, self._next)
+        self._tasks = LoopExecutor(self._loop, self._next)
+
+    async def submit(self, job: Job, data: bytes, *, priority: int, sharer: str) -> None:
+        """Accept a job; it runs as soon as there is a slot.
+
+        Args:
+            job: The job.
+            data: Its arguments, as JSON.
+            priority: Higher goes first.
+            sharer: Whose it is, for taking turns.
+
+        Raises:
+            QueueFullError: Too many wait.
+        """
+        endpoint = job.endpoint
+        ticket = Ticket(
+            job.id,
+            endpoint.api_name,
+            data,
+            endpoint.concurrency_id,
+            endpoint.max_batch_size if endpoint.batch else 1,
+            priority,
+            sharer,
+            job.session.id,
+            job.session.username,
+        )
+        self.jobs[job.id] = job  # before a thread can claim it
+        try:
+            await self._store.enqueue(ticket, max_waiting=self._max_size)
+        except BaseException:
+            del self.jobs[job.id]
+            raise
+        group = self._groups.get(endpoint.concurrency_id)
+        if group is None:
+            group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
+        while (run := self._claim(group)) is not None:
+            run.executor.start(run)
+
+    def cancel(self, id: str) -> Cancellation:
+        """Cancel a job. Its outcome is settled when this returns.
+
+        Raises:
+            JobNotFoundError: The store has no such job.
+        """
+        removed = self._store.withdraw(id)
+        job = self.jobs.get(id)
+        if job is None or not self.end(job, cancelled_event(id), "cancelled"):
+            self._store.ticket(id)
+            return "ended"
+        if removed or job.run is None:
+            return "removed"
+        return _RUNNING[job.endpoint.signature.kind] if len(job.run.jobs) == 1 else "told"
+
+    def end(self, job: Job, event: ProcessCompleted, outcome: Outcome) -> bool:
+        """Settle a job's outcome from outside of its run; False if it has one."""
+        if not self._store.finish(job.id, encode_message(event)):
+            return False
+        self._ended(job, outcome)
+        run = job.run
+        # The others of a batch still want theirs.
+        if run is not None and all(job.id not in self.jobs for job in run.jobs):
+            run.stop()
+        return True
+
+    def estimate(self, job: Job) -> Estimate | None:
+        """Return what a waiting job can expect; None if it does not wait."""
+        position = self._store.position(job.id)
+        if position is None:
+            return None
+        own = job.endpoint.durations.mean
+        group = self._groups[job.endpoint.concurrency_id]
+        if own is None:
+            return Estimate(*position, None)
+        if group.limit is None:
+            return Estimate(*position, own)
+        ahead = position.rank * own / group.limit
+        with self._lock:
+            oldest = None if group.free else next(iter(group.running.items()))
+        if oldest is not None:
+            run, since = oldest
+            mean = run.endpoint.durations.mean or own
+            ahead += max(0.0, since + mean - time.monotonic())
+        return Estimate(*position, own + ahead)
+
+    @property
+    def running(self) -> int:
+        """How many functions run."""
+        return sum(len(group.running) for group in self._groups.values())
+
+    def close(self) -> None:
+        """Start no more jobs, and stop what can be stopped."""
+        self._closed = True
+        self._threads.close()
+        self._tasks.close()
+        stopped = AppError("the server was stopped before the job was over", title="Stopped")
+        for job in list(self.jobs.values()):
+            self.end(job, failed_event(job.id, stopped, show=True), "failed")
+
+    # -- slots --------------------------------------------------------------------
+
+    def _make_group(self, endpoint: Endpoint) -> _Group:
+        name = endpoint.concurrency_id
+        # Of several limits for one line, the smallest counts, as in gradio.
+        sharing = [each for each in self._endpoints.values() if each.concurrency_id == name]
+        limits = [each.concurrency_limit for each in sharing]
+        if not all(each.is_async for each in sharing):
+            limits.append(self._max_threads)
+        return _Group(name, min((limit for limit in limits if limit is not None), default=None))
+
+    def _claim(self, group: _Group) -> Run | None:
+        """Give a free slot to who is next in a line."""
+        with self._lock:
+            if self._closed or not group.free:
+                return None
+            jobs: list[Job] = []
+            while not jobs:
+                tickets = self._store.claim(group.name)
+                if not tickets:
+                    return None
+                # One that was cancelled in this very moment has gone from the table.
+                jobs = [job for ticket in tickets if (job := self.jobs.get(ticket.id))]
+            run = Run(
+                jobs,
+                executor=self._tasks if jobs[0].endpoint.is_async else self._threads,
+                store=self._store,
+                on_end=self._ended,
+                on_progress=self._on_progress,
+                on_start=self._started,
+            )
+            group.running[run] = time.monotonic()
+        for job in jobs:
+            job.run = run
+        return run
+
+    def _next(self, run: Run) -> Run | None:
+        endpoint = run.endpoint
+        group = self._groups[endpoint.concurrency_id]
+        with self._lock:
+            group.running.pop(run, None)
+            if run.elapsed:
+                endpoint.seconds += run.elapsed
+                if run.succeeded:
+                    endpoint.durations.add(run.elapsed)
+        return self._claim(group)
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        if self.jobs.pop(job.id, None) is not None:
+            job.endpoint.counts[outcome] += 1
+        self._on_end(job)
+
+    # -- time limits ----------------------------------------------------------------
+
+    def _started(self, run: Run) -> None:
+        if run.endpoint.time_limit is not None:
+            self._loop.call_soon_threadsafe(self._watch, run, run.endpoint.time_limit)
+
+    def _watch(self, run: Run, limit: float) -> None:
+        # All runs of an endpoint have the same limit, so the oldest is due first.
+        runs = self._limited.setdefault(run.endpoint, deque())
+        while runs and runs[0].elapsed:
+            runs.popleft()
+        runs.append(run)
+        if len(runs) == 1:
+            self._loop.call_at(run.started + limit, self._expire, runs, limit)
+
+    def _expire(self, runs: deque[Run], limit: float) -> None:
+        now = time.monotonic()
+        while runs and (runs[0].elapsed or runs[0].started + limit <= now):
+            run = runs.popleft()
+            error = AppError(
+                f"{run.endpoint.label} took longer than its time limit of {limit:g} s",
+                title="Time limit",
+            )
+            for job in run.jobs:
+                self.end(job, failed_event(job.id, error, show=True), "failed")
+        if runs:
+            self._loop.call_at(runs[0].started + limit, self._expire, runs, limit)

@@ -1,0 +1,322 @@
+"""One execution of a function: what it does becomes the events of its jobs.
+
+Executors drive a run; they know nothing of messages, and a run knows nothing of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from msgspec import Raw
+
+from jobwire.exceptions import AppError, JobCancelledError
+from jobwire.protocol.diff import make_edits
+from jobwire.protocol.messages import (
+    Failure,
+    Log,
+    Output,
+    ProcessCompleted,
+    ProcessGenerating,
+    ProcessStarts,
+    encode_message,
+)
+from jobwire.server.context import (
+    Bar,
+    CancelToken,
+    Level,
+    Progress,
+    Request,
+    Session,
+    current_run,
+)
+from jobwire.server.stores.base import LogFullError, Store
+from jobwire.types import ProgressUnit
+
+if TYPE_CHECKING:
+    from jobwire.server.executors.base import Executor
+    from jobwire.server.job import Job
+
+__all__ = ("INJECTABLE", "Outcome", "Run", "cancelled_event", "failed_event")
+
+_logger = logging.getLogger("jobwire.server")
+
+INJECTABLE = (Progress, Request, Session, CancelToken)
+"""The types of parameters that a run fills."""
+
+Outcome = str
+"""How a job ended: ``completed``, ``failed`` or ``cancelled``."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Run:
+    """One execution of a function, for one job or for a batch of them.
+
+    Args:
+        jobs: The jobs, all of one endpoint.
+        executor: Where it runs.
+        store: Where its events go.
+        on_end: Called with a job and its outcome when this run ended it; any thread.
+        on_progress: Called with a job's id when its progress changed; any thread.
+        on_start: Called when the function is about to run; any thread.
+
+    Attributes:
+        stopped: Its outcome is settled; the function should end.
+        units: The progress bars, outermost first; None if the function shows none.
+        started: Monotonic seconds; 0 before.
+        elapsed: Seconds that the function took; 0 before it is over.
+        succeeded: The function came to its end.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        executor: Executor,
+        store: Store,
+        on_end: Callable[[Job, Outcome], None],
+        on_progress: Callable[[str], None],
+        on_start: Callable[[Run], None],
+    ) -> None:
+        self.jobs = list(jobs)
+        self.endpoint = jobs[0].endpoint
+        self.executor = executor
+        self.stopped = False
+        self.stop_event: threading.Event | None = None
+        self.track_tqdm = False
+        self.bars: list[Bar[Any]] = []
+        self.units: list[ProgressUnit] | None = None
+        self.started = 0.0
+        self.elapsed = 0.0
+        self.succeeded = False
+        self._store = store
+        self._on_end = on_end
+        self._on_progress = on_progress
+        self._on_start = on_start
+        self._last: list[Any] | None = None  # the last output, on the wire
+        self._step = 0.0  # when the current step began
+
+    # -- for executors -----------------------------------------------------------
+
+    def execute(self) -> None:
+        """Run a plain function or generator, in this thread. Does not raise."""
+        if not self._begin():
+            return
+        try:
+            args, kwargs = self._arguments()
+            if self.endpoint.signature.kind == "function":
+                self._succeed(self.endpoint.function(*args, **kwargs))
+                return
+            outputs = self.endpoint.function(*args, **kwargs)
+            try:
+                for output in outputs:
+                    if self.stopped or not self._give(output):
+                        return
+            finally:
+                # By name: an error's traceback would keep the generator from being closed.
+                if (close := getattr(outputs, "close", None)) is not None:
+                    close()
+            self._succeed()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self.elapsed = time.monotonic() - self.started
+
+    async def execute_async(self) -> None:
+        """Run a coroutine function or asynchronous generator. Does not raise.
+
+        Cancelling the task cancels the function.
+        """
+        if not self._begin():
+            return
+        try:
+            args, kwargs = self._arguments()
+            if self.endpoint.signature.kind == "coroutine":
+                self._succeed(await self.endpoint.function(*args, **kwargs))
+                return
+            outputs = self.endpoint.function(*args, **kwargs)
+            try:
+                async for output in outputs:
+                    if self.stopped or not self._give(output):
+                        return
+                    # A generator that never waits must not keep the loop from all else.
+                    await asyncio.sleep(0)
+            finally:
+                if (close := getattr(outputs, "aclose", None)) is not None:
+                    await close()
+            self._succeed()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self.elapsed = time.monotonic() - self.started
+
+    def stop(self) -> None:
+        """Tell the function that its outcome is settled. Any thread may call it."""
+        self.stopped = True
+        if self.stop_event is not None:
+            self.stop_event.set()
+        self.executor.stop(self)
+
+    # -- for the things a function uses -------------------------------------------
+
+    def tell_progress(self, units: list[ProgressUnit]) -> None:
+        self.units = units
+        for job in self.jobs:
+            self._on_progress(job.id)
+
+    def tell_log(
+        self, message: str, level: Level, title: str, duration: float | None, visible: bool
+    ) -> None:
+        for job in self.jobs:
+            event = Log(job.id, message, level, duration, visible, title)
+            self._append(job, encode_message(event))
+
+    # -- inside ---------------------------------------------------------------------
+
+    def _begin(self) -> bool:
+        current_run.set(self)
+        self.started = self._step = time.monotonic()
+        eta = self.endpoint.durations.mean
+        # Those that were cancelled between being claimed and now are not run.
+        self.jobs = [
+            job
+            for job in self.jobs
+            if self._store.append(job.id, encode_message(ProcessStarts(job.id, eta)))
+        ]
+        if not self.jobs:
+            return False
+        self._on_start(self)
+        return True
+
+    def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        job = self.jobs[0]
+        args = job.args
+        if self.endpoint.batch:
+            args = [list(column) for column in zip(*(job.args for job in self.jobs), strict=True)]
+        signature = self.endpoint.signature
+        injected = {name: self._inject(kind) for name, kind in signature.injected.items()}
+        if self.endpoint.track_tqdm:
+            self.track_tqdm = True
+        return signature.bind(args, injected)
+
+    def _inject(self, kind: type) -> Any:
+        if kind is Progress:
+            return Progress().bound(self)
+        if kind is CancelToken:
+            return CancelToken(self)
+        return self.jobs[0].session if kind is Session else self.jobs[0].request
+
+    def _give(self, result: Any) -> bool:
+        """Send an output; False if nobody wants more."""
+        (job,) = self.jobs  # generators are not batched
+        now = time.monotonic()
+        values = self.endpoint.signature.encode(result, files=job.files)
+        if self._last is None:
+            data: Any = values
+        else:
+            data = [make_edits(old, new) for old, new in zip(self._last, values, strict=True)]
+        self._last = values
+        output = Output(Raw(_encode(data)), duration=now - self._step, is_generating=True)
+        self._step = now
+        return self._append(job, encode_message(ProcessGenerating(job.id, output, success=True)))
+
+    def _append(self, job: Job, event: bytes) -> bool:
+        return self._store.append(job.id, event)
+
+    def _succeed(self, result: Any = None) -> None:
+        signature = self.endpoint.signature
+        if self.endpoint.batch:
+            samples = _split(result, len(self.jobs), len(signature.outputs))
+        else:
+            samples = [result]
+        duration = time.monotonic() - self.started
+        # All of a batch is converted before any of it is told, so that it fails as a whole.
+        outputs = []
+        for job, sample in zip(self.jobs, samples, strict=True):
+            if signature.kind in ("function", "coroutine"):
+                values = signature.encode(sample, files=job.files)
+            else:
+                # A generator ends with what it gave last; what it returns is not an output.
+                values = self._last if self._last is not None else [None] * len(signature.outputs)
+            outputs.append(Output(Raw(_encode(values)), duration=duration, is_generating=False))
+        self.succeeded = True
+        for job, output in zip(self.jobs, outputs, strict=True):
+            self._finish(job, ProcessCompleted(job.id, output, success=True), "completed")
+
+    def _fail(self, error: BaseException) -> None:
+        if self.stopped:
+            if not isinstance(error, (JobCancelledError, asyncio.CancelledError, GeneratorExit)):
+                _logger.warning(
+                    "%s raised when it was stopped", self.endpoint.label, exc_info=error
+                )
+            return
+        outcome: Outcome = "failed"
+        if isinstance(error, (AppError, LogFullError)):
+            pass
+        elif isinstance(error, JobCancelledError):
+            outcome = "cancelled"  # the function gave up by itself
+        elif isinstance(error, asyncio.CancelledError):
+            error = AppError("the server was stopped before the job was over", title="Stopped")
+        else:
+            _logger.error("%s failed", self.endpoint.label, exc_info=error)
+        for job in self.jobs:
+            if outcome == "cancelled":
+                self._finish(job, cancelled_event(job.id), outcome)
+            else:
+                event = failed_event(job.id, error, show=self.endpoint.show_errors)
+                self._finish(job, event, outcome)
+
+    def _finish(self, job: Job, message: ProcessCompleted, outcome: Outcome) -> None:
+        if self._store.finish(job.id, encode_message(message)):
+            self._on_end(job, outcome)
+
+
+def cancelled_event(id: str) -> ProcessCompleted:
+    """Return the outcome of a cancelled job: as stock servers have it, a success with nothing."""
+    return ProcessCompleted(id, Output(), success=True)
+
+
+def failed_event(id: str, error: BaseException, *, show: bool) -> ProcessCompleted:
+    """Return the outcome of a failed job.
+
+    Args:
+        id: The job.
+        error: Why it failed. What an `AppError` says is for the caller; of others, the
+            caller is told no more than the kind, since their text may hold secrets.
+        show: Show the text of all errors.
+    """
+    title, visible = "Error", True
+    duration: float | None = 10.0
+    if isinstance(error, AppError):
+        text = error.message
+        title, duration, visible = error.title, error.duration, error.visible
+    elif isinstance(error, LogFullError):
+        text = str(error)
+    elif show:
+        text = str(error) or type(error).__name__
+    else:
+        text = f"the function raised {type(error).__name__}; the server's log says more"
+    failure = Failure(text, duration, visible, title)
+    return ProcessCompleted(id, cast("Output", failure), success=False, title=title)
+
+
+def _split(result: Any, jobs: int, outputs: int) -> list[Any]:
+    """Cut what a batch function returned, a list for each output, into one result a job."""
+    columns = [result] if outputs == 1 else result
+    if not outputs:
+        return [None] * jobs
+    for column in columns:
+        if not isinstance(column, (list, tuple)) or len(column) != jobs:
+            raise TypeError(
+                f"a batch function returns, for each output, a list with one value for each of "
+                f"its {jobs} jobs; this one returned {type(column).__name__}"
+                + (f" of {len(column)}" if isinstance(column, (list, tuple)) else "")
+            )
+    samples = list(zip(*columns, strict=True))
+    return [sample[0] for sample in samples] if outputs == 1 else samples

@@ -1,0 +1,175 @@
+"""Running an app with uvicorn: in this thread, or beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from jobwire.server.app import App
+
+__all__ = ("BackgroundServer", "free_port", "run")
+
+PORTS = range(7860, 7960)
+"""Where `free_port` looks, as gradio."""
+
+BACKLOG = 2048
+
+
+def free_port(host: str) -> int:
+    """Return the first port of `PORTS` that is free on an address.
+
+    Raises:
+        OSError: None is, or the address is not this machine's.
+    """
+    for port in PORTS:
+        with contextlib.suppress(OSError), _listen(host, port):
+            return port
+    with _listen(host, 0):  # tells what is wrong, if it is the address
+        raise OSError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free on {host}")
+
+
+def run(
+    app: App,
+    *,
+    host: str,
+    port: int,
+    on_start: Callable[[str], object] | None = None,
+    **options: Any,
+) -> None:
+    """Serve an app in this thread until SIGINT or SIGTERM.
+
+    Args:
+        app: The app.
+        host: The address to listen on.
+        port: The port; 0 takes any.
+        on_start: Called with the app's address when requests are answered.
+        options: More settings of ``uvicorn.Config``.
+
+    Raises:
+        OSError: The address or the port cannot be used.
+    """
+    with _listen(host, port) as sock:
+        url = _url(host, sock.getsockname()[1], options)
+        server = _Server(_config(app, host, **options), on_start=lambda: on_start and on_start(url))
+        server.run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, *, on_start: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_start()
+
+
+class BackgroundServer:
+    """Serves an app in a thread of its own, with an event loop of its own.
+
+    A context manager: serving when its body begins, over when it ends.
+
+    Args:
+        app: The app.
+        host: The address to listen on.
+        port: The port; 0 takes any.
+        options: More settings of ``uvicorn.Config``.
+    """
+
+    def __init__(self, app: App, *, host: str = "127.0.0.1", port: int = 0, **options: Any) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._options = options
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the app."""
+        return _url(self._host, self._port, self._options)
+
+    def start(self) -> None:
+        """Begin to serve; returns when requests are answered.
+
+        Raises:
+            OSError: The address or the port cannot be used.
+        """
+        sock = _listen(self._host, self._port)
+        self._port = sock.getsockname()[1]
+        ready = threading.Event()
+        config = _config(self._app, self._host, **self._options)
+        server = self._server = _Server(config, on_start=ready.set)
+
+        def serve() -> None:
+            try:
+                with sock:
+                    server.run(sockets=[sock])
+            finally:
+                ready.set()
+
+        self._thread = threading.Thread(target=serve, name="jobwire-server", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if not server.started:
+            self._thread.join()
+            raise OSError("the server did not start; its log says why")
+
+    def stop(self) -> None:
+        """End: streams are cut, jobs that run are stopped as well as they can be."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+
+def _url(host: str, port: int, options: Mapping[str, Any]) -> str:
+    scheme = "https" if options.get("ssl_certfile") else "http"
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = "localhost"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            error.errno, f"cannot listen on {host} port {port}: {error.strerror}"
+        ) from None
+    return sock
+
+
+def _config(app: App, host: str, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        # The app writes the access log itself, without query strings.
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        backlog=BACKLOG,
+        **options,
+    )

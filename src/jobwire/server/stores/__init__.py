@@ -1,0 +1,1 @@
+"""Where the queue and the jobs' events are kept."""

@@ -1,0 +1,259 @@
+"""Event streams: what a client hears of its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, cast
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from jobwire.protocol.diff import apply_edits
+from jobwire.protocol.messages import (
+    CloseStream,
+    Heartbeat,
+    ProcessCompleted,
+    ProcessGenerating,
+    UnexpectedError,
+    decode_message,
+    decode_value,
+    encode_message,
+)
+from jobwire.protocol.sse import encode_event
+from jobwire.server.channels import Channel
+from jobwire.server.delivery import Bell, Delivery
+from jobwire.server.stores.base import JobNotFoundError, Store
+
+__all__ = ("EventStream", "Outcome", "alive", "call_events", "outcome", "session_events")
+
+HEARTBEAT_INTERVAL = 15.0
+"""Seconds without anything else after which a stream says that it lives, as in gradio. Most
+proxies give up on a silent connection after 60."""
+
+LINGER = 0.1
+"""Seconds that a stream stays open when nothing is left to tell. A client that makes one call
+after the other then uses one stream for all; one that has finished does not notice."""
+
+WRITE_TIMEOUT = 60.0
+"""Seconds that a client may take to read what was sent, before it counts as gone."""
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx holds a stream back otherwise
+]
+_HEARTBEAT = encode_event(encode_message(Heartbeat()))
+_CLOSE_STREAM = encode_event(encode_message(CloseStream()))
+_NULL = b"null"
+
+
+class EventStream:
+    """A response that sends a stream until it ends or the client leaves.
+
+    Args:
+        chunks: What to send, in framed events. Closed in any case.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        gone = asyncio.create_task(_disconnected(receive))
+        left = False
+
+        def leave(_: object) -> None:
+            nonlocal left
+            left = True
+            task.cancel()
+
+        gone.add_done_callback(leave)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            async for chunk in self._chunks:
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            gone.remove_done_callback(leave)
+            await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            pass  # a half-open connection: what returns without an end is cut
+        except asyncio.CancelledError:
+            if not left:
+                raise
+            task.uncancel()
+        finally:
+            gone.remove_done_callback(leave)
+            gone.cancel()
+            await self._chunks.aclose()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def session_events(
+    channel: Channel | None, *, on_leave: Callable[[Channel], None]
+) -> AsyncGenerator[bytes]:
+    """Yield all that a session is told, until nothing is left to tell.
+
+    A second stream of a session takes over from the first, which ends in the ordinary way.
+
+    Args:
+        channel: The session's; None if there is no such session.
+        on_leave: Called if the stream is broken off before its end.
+    """
+    if channel is None:
+        # In the words and the form that stock servers have for it.
+        message = UnexpectedError(message="404: Not Found", session_not_found=True, success=False)
+        yield encode_event(encode_message(message))
+        return
+    bell = Bell()
+    if channel.bell is not None:
+        channel.bell.ring()
+    channel.bell = bell
+    sent = time.monotonic()
+    idle_since: float | None = None
+    try:
+        while channel.bell is bell:
+            now = time.monotonic()
+            if chunk := channel.collect(now):
+                yield chunk
+                sent = now
+                idle_since = None
+                continue
+            if now - sent >= HEARTBEAT_INTERVAL:
+                yield _HEARTBEAT
+                sent = now
+            wait = sent + HEARTBEAT_INTERVAL - now
+            if channel.pending:
+                idle_since = None
+                if (own := channel.timeout(now)) is not None:
+                    wait = min(wait, own)
+            else:
+                if idle_since is None:
+                    idle_since = now
+                if now - idle_since >= LINGER:
+                    break
+                wait = min(wait, idle_since + LINGER - now)
+            await bell.wait(wait)
+        if channel.bell is bell:
+            channel.bell = None
+            channel.ended = time.monotonic()
+        yield _CLOSE_STREAM
+    finally:
+        if channel.bell is bell:
+            channel.bell = None
+            on_leave(channel)
+
+
+class _Reader:
+    """Follows one job's log."""
+
+    def __init__(self, id: str, *, store: Store, delivery: Delivery) -> None:
+        self._id = id
+        self._store = store
+        self._delivery = delivery
+        self._bell = Bell()
+
+    def notify(self, id: str, *, progress: bool) -> None:
+        if not progress:
+            self._bell.ring()
+
+    def forget(self, id: str) -> None:
+        self._bell.ring()
+
+    async def events(self) -> AsyncIterator[bytes | None]:
+        """Yield the log, to its end; None when nothing came for `HEARTBEAT_INTERVAL`.
+
+        Raises:
+            JobNotFoundError: There is no such job, or it expired meanwhile.
+        """
+        after = 0
+        self._delivery.follow(self._id, self)
+        try:
+            while True:
+                events, ended = self._store.read(self._id, after)
+                for event in events:
+                    yield event
+                if ended:
+                    return
+                after += len(events)
+                if not events:
+                    due = time.monotonic() + HEARTBEAT_INTERVAL
+                    await self._bell.wait(HEARTBEAT_INTERVAL)
+                    if time.monotonic() >= due:
+                        yield None
+        finally:
+            self._delivery.unfollow(self._id, self)
+
+
+async def call_events(id: str, *, store: Store, delivery: Delivery) -> AsyncGenerator[bytes]:
+    """Yield what the simple API tells of one job, from its beginning to its outcome.
+
+    Every output is whole. Anybody may read it, as often as they like, while the job's
+    results are kept.
+    """
+    values: list[Any] | None = None
+    try:
+        async for event in _Reader(id, store=store, delivery=delivery).events():
+            if event is None:
+                yield encode_event(_NULL, event="heartbeat")
+                continue
+            message = decode_message(event)
+            if isinstance(message, ProcessGenerating):
+                data = decode_value(cast("msgspec.Raw", message.output.data))
+                if values is None:
+                    values = data
+                else:
+                    values = [apply_edits(*pair) for pair in zip(values, data, strict=True)]
+                yield encode_event(msgspec.json.encode(values), event="generating")
+            elif isinstance(message, ProcessCompleted):
+                yield _call_outcome(event, message)
+    except JobNotFoundError:
+        yield encode_event(b'"404: Not Found"', event="error")
+
+
+def _call_outcome(event: bytes, message: ProcessCompleted) -> bytes:
+    output = message.output
+    if message.success:
+        data = _NULL if isinstance(output.data, msgspec.UnsetType) else bytes(output.data)
+        return encode_event(data, event="complete")
+    return encode_event(bytes(_parts(event).output), event="error")
+
+
+class Outcome(msgspec.Struct):
+    """The last event of a job.
+
+    Attributes:
+        success: It was not an error.
+        output: As raw JSON.
+    """
+
+    success: bool
+    output: msgspec.Raw
+
+
+_parts = msgspec.json.Decoder(Outcome).decode
+
+
+async def outcome(id: str, *, store: Store, delivery: Delivery) -> Outcome:
+    """Wait for a job's outcome.
+
+    Raises:
+        JobNotFoundError: There is no such job, or it expired meanwhile.
+    """
+    last = b""
+    async for event in _Reader(id, store=store, delivery=delivery).events():
+        last = event or last
+    return _parts(last)
+
+
+async def alive(on_beat: Callable[[], object]) -> AsyncGenerator[bytes]:
+    """Yield signs of life, without end, and give one each time."""
+    while True:
+        on_beat()
+        yield encode_event(b"ALIVE")
+        await asyncio.sleep(HEARTBEAT_INTERVAL)
