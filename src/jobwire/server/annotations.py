@@ -10,7 +10,7 @@ from collections import abc
 from collections.abc import Callable, Iterator
 from enum import Enum
 from types import FrameType, NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 import msgspec
 
@@ -22,10 +22,14 @@ Kind = Literal["function", "coroutine", "generator", "async_generator"]
 
 
 def bare(annotation: Any) -> Any:
-    """Return the type in an ``Annotated``, or the annotation if it is none."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation
+    """Return the type in an ``Annotated`` or behind an alias, else the annotation itself."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif type(annotation).__name__ == "TypeAliasType":  # of `type X = ...`
+            annotation = annotation.__value__
+        else:
+            return annotation
 
 
 def not_none(annotation: Any) -> Any:
@@ -60,9 +64,8 @@ def choices_of(annotation: Any) -> tuple[Any, ...] | None:
         return choices_of(args[0])
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return tuple(member.value for member in annotation)
-    for name in ("__supertype__", "__value__"):  # of NewType and of type aliases
-        if hasattr(annotation, name):
-            return choices_of(getattr(annotation, name))
+    if isinstance(annotation, NewType):
+        return choices_of(annotation.__supertype__)
     return None
 
 

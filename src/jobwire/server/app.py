@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobwire.exceptions import ArgumentError
@@ -22,7 +21,7 @@ from jobwire.server.documents import Facts
 from jobwire.server.endpoint import Endpoint, Priority, Visibility, inspect_endpoint
 from jobwire.server.errors import DeclarationError
 from jobwire.server.guard import Guard
-from jobwire.server.routes import Routes, error_handlers
+from jobwire.server.routes import Router, Routes
 from jobwire.server.service import Service
 from jobwire.server.settings import Authentication, Settings
 
@@ -490,7 +489,7 @@ class App:
     def _make_stack(self) -> ASGIApp:
         settings = self.settings
         return Guard(
-            Starlette(routes=Routes(self).routes(), exception_handlers=error_handlers()),
+            Router(Routes(self).table()),
             auth=self.auth,
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,

@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
+from msgspec import Struct
+
 from jobwire.exceptions import JobCancelledError
 from jobwire.types import ProgressUnit
 
@@ -46,12 +48,11 @@ current_run: ContextVar[Running | None] = ContextVar("jobwire_run", default=None
 """The run that the code in this context belongs to; None outside of any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """The HTTP request that brought the job.
 
     Attributes:
-        headers: By lower-case name; of a repeated one, the last.
+        headers: By name, in any case; of a repeated one, the first.
         query: The parameters of the query string; of a repeated one, the last.
         client: The address of who sent it; None if it is not known.
         username: Who is logged in; None without authentication.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jobwire.server.context import Request, Session
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ("Caller", "Job", "JobFiles")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who calls, and from where.
 
     Attributes:

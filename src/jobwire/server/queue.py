@@ -112,6 +112,7 @@ class Queue:
         self._on_end = on_end
         self._on_progress = on_progress
         self._groups: dict[str, _Group] = {}
+        self._joined: dict[_Group, None] = {}  # lines that jobs have joined a moment ago
         self._lock = threading.Lock()
         self._limited: dict[Endpoint, deque[Run]] = {}  # those with a time limit; oldest first
         self._closed = False
@@ -151,8 +152,17 @@ class Queue:
         group = self._groups.get(endpoint.concurrency_id)
         if group is None:
             group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
-        while (run := self._claim(group)) is not None:
-            run.executor.start(run)
+        if not self._joined:
+            # Once for all that join in this turn of the loop: a thread that is woken for each
+            # of them would take the interpreter lock as often.
+            self._loop.call_soon(self._fill)
+        self._joined[group] = None
+
+    def _fill(self) -> None:
+        joined, self._joined = self._joined, {}
+        for group in joined:
+            while (run := self._claim(group)) is not None:
+                run.executor.start(run)
 
     def cancel(self, id: str) -> Cancellation:
         """Cancel a job. Its outcome is settled when this returns.

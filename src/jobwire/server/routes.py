@@ -6,7 +6,7 @@ Wire reference: the routes of gradio 5 and 6, below ``/gradio_api``.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -21,7 +21,8 @@ from starlette.responses import (
     Response,
 )
 from starlette.routing import BaseRoute, Route
-from starlette.types import Scope
+from starlette.routing import Router as StarletteRouter
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobwire.exceptions import EndpointNotFoundError, JobwireError, QueueFullError, shown
 from jobwire.server import documents, uploads
@@ -30,6 +31,7 @@ from jobwire.server.channels import Channel
 from jobwire.server.context import Request, Session
 from jobwire.server.endpoint import Endpoint
 from jobwire.server.errors import InputError
+from jobwire.server.guard import route_path
 from jobwire.server.job import Caller, Job
 from jobwire.server.service import Service
 from jobwire.server.stores.base import JobNotFoundError
@@ -38,7 +40,7 @@ from jobwire.server.streams import EventStream, alive, call_events, outcome, ses
 if TYPE_CHECKING:
     from jobwire.server.app import App
 
-__all__ = ("Routes", "error_handlers", "root_of")
+__all__ = ("Router", "Routes", "root_of")
 
 T = TypeVar("T")
 
@@ -110,15 +112,65 @@ class _InvalidCallError(JobwireError):
         return entries
 
 
+Handler = Callable[[HTTPRequest], Awaitable[ASGIApp]]
+
+
+class Router:
+    """Finds the handler of a request, as an ASGI application.
+
+    Most requests are for a path that has no parameter in it: those are looked up. The rest
+    is Starlette's.
+    """
+
+    def __init__(self, table: Iterable[tuple[str, str, Handler]]) -> None:
+        self._fixed: dict[tuple[str, str], Handler] = {}
+        routes: list[BaseRoute] = []
+        for method, path, handler in table:
+            if "{" not in path:
+                self._fixed[method, path] = handler
+            routes.append(Route(path, _Answering(handler), methods=[method]))
+        self._router = StarletteRouter(routes, redirect_slashes=False, default=_not_found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            handler = self._fixed.get((scope["method"], route_path(scope)))
+            if handler is not None:
+                await _answer(handler, scope, receive, send)
+                return
+        await self._router(scope, receive, send)
+
+
+class _Answering:
+    """A handler as an ASGI application."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _answer(self._handler, scope, receive, send)
+
+
+async def _answer(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        response = await handler(HTTPRequest(scope, receive))
+    except JobwireError as error:
+        response = _refusal(error)
+    await response(scope, receive, send)
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    await _detail(404, "Not Found")(scope, receive, send)
+
+
 class Routes:
     """The handlers of an app's requests."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes, those that are asked for most first."""
-        api: list[tuple[str, str, Callable[[HTTPRequest], Awaitable[Any]]]] = [
+    def table(self) -> Iterator[tuple[str, str, Handler]]:
+        """Yield method, path and handler of every route."""
+        api: list[tuple[str, str, Handler]] = [
             ("POST", "/queue/join", self.join),
             ("GET", "/queue/data", self.data),
             ("POST", "/run/{name}", self.run),
@@ -143,7 +195,7 @@ class Routes:
             ("GET", "/token", self.token),
             ("POST", "/api/{name}", self.run),
         ]
-        top: list[tuple[str, str, Callable[[HTTPRequest], Awaitable[Any]]]] = [
+        top: list[tuple[str, str, Handler]] = [
             ("GET", "/config", self.config),
             ("POST", "/login", self.login),
             ("GET", "/logout", self.logout),
@@ -153,11 +205,9 @@ class Routes:
             ("GET", "/favicon.ico", self.favicon),
             ("GET", "/", self.index),
         ]
-        return [
-            Route(prefix + path, handler, methods=[method])
-            for prefix, table in ((documents.API_PREFIX, api), ("", top))
-            for method, path, handler in table
-        ]
+        for prefix, table in ((documents.API_PREFIX, api), ("", top)):
+            for method, path, handler in table:
+                yield method, prefix + path, handler
 
     @property
     def _service(self) -> Service:
@@ -454,16 +504,20 @@ def _detail(status: int, detail: Any) -> Response:
     return JSONResponse({"detail": detail}, status)
 
 
-def error_handlers() -> dict[Any, Callable[[HTTPRequest, Any], Response]]:
-    """Return what answers the errors of handlers, with the statuses of stock servers."""
+def _refusal(error: JobwireError) -> Response:
+    """Return what answers an error, with the statuses and forms of stock servers.
 
-    def queue_full(request: HTTPRequest, error: QueueFullError) -> Response:
-        return JSONResponse({"detail": str(error)}, 503, {"retry-after": "1"})
-
-    return {
-        _BadBodyError: lambda _, error: _detail(422, error.detail),
-        _InvalidCallError: lambda _, error: _detail(422, error.detail),
-        _RefusedError: lambda _, error: _detail(error.status, str(error)),
-        EndpointNotFoundError: lambda _, error: _detail(404, str(error)),
-        QueueFullError: queue_full,
-    }
+    Raises:
+        JobwireError: It is none of the caller's.
+    """
+    match error:
+        case _BadBodyError() | _InvalidCallError():
+            return _detail(422, error.detail)
+        case _RefusedError():
+            return _detail(error.status, str(error))
+        case EndpointNotFoundError():
+            return _detail(404, str(error))
+        case QueueFullError():
+            return JSONResponse({"detail": str(error)}, 503, {"retry-after": "1"})
+        case _:
+            raise error

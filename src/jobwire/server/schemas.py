@@ -162,7 +162,10 @@ def schema_of(annotation: Any, *, output: bool) -> _Json:
 def _custom_schema(cls: Any) -> _Json:
     if cls is Path:
         return FILE_SCHEMA
-    return cls.model_json_schema() if is_pydantic(cls) else {}  # {} for arrays
+    if is_pydantic(cls):
+        schema: _Json = cls.model_json_schema()
+        return schema
+    return {"title": getattr(cls, "__name__", "array")}  # could be anything
 
 
 def _hoist(part: Any, definitions: _Json) -> None:
@@ -288,7 +291,8 @@ def _component(
 
 
 def _is_file(schema: Mapping[str, Any]) -> bool:
-    return schema.get("properties", {}).get("meta") == FILE_SCHEMA["properties"]["meta"]
+    meta = schema.get("properties", {}).get("meta")
+    return bool(meta == FILE_SCHEMA["properties"]["meta"])
 
 
 def _are_choices(values: Sequence[Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ PORTS = range(7860, 7960)
 """Where `free_port` looks, as gradio."""
 
 BACKLOG = 2048
+
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Instead of Python's 700, 10 and 10."""
 
 
 def free_port(host: str) -> int:
@@ -54,6 +58,11 @@ def run(
     Raises:
         OSError: The address or the port cannot be used.
     """
+    # The process is ours. Jobs that are kept would be looked through again and again for
+    # garbage that they cannot be, which takes a sixth of the time under load.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     with _listen(host, port) as sock:
         url = _url(host, sock.getsockname()[1], options)
         server = _Server(_config(app, host, **options), on_start=lambda: on_start and on_start(url))

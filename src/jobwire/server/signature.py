@@ -101,6 +101,7 @@ class Signature:
     batch: bool
     _inputs: tuple[_Input, ...]
     _parameters: tuple[inspect.Parameter, ...]
+    _gives_tuple: bool  # of the outputs
     _is_direct: bool  # the arguments are the inputs, by position
 
     def decode(self, values: Sequence[Any], *, files: FileReader) -> list[Any]:
@@ -193,15 +194,14 @@ class Signature:
             OutputError: It cannot be sent, or is not what the function declares.
         """
         outputs = self.outputs
-        if len(outputs) == 1:
-            return [self._encode(outputs[0], result, files)]
         if not outputs:
             return []
+        if not self._gives_tuple:
+            return [self._encode(outputs[0], result, files)]
         if not isinstance(result, tuple) or len(result) != len(outputs):
             got = f"{len(result)} of them" if isinstance(result, tuple) else _a(result)
             raise OutputError(
-                f"{self.name} declares {len(outputs)} outputs, so it has to give a tuple with as "
-                f"many values; it gave {got}"
+                f"{self.name} has to give a tuple of {len(outputs)}, as it declares; it gave {got}"
             )
         return [
             self._encode(slot, value, files) for slot, value in zip(outputs, result, strict=True)
@@ -216,7 +216,7 @@ class Signature:
             raise OutputError(f"{self.name}: output {slot.name!r}: {error}") from error.__cause__
 
     def _mismatch(self, slot: Slot, error: MismatchError) -> InputError:
-        where = f" at {slot.name}{_quoted(error.path)}" if error.path else ""
+        where = f" at {_quoted(slot.name + error.path)}" if error.path else ""
         reason = _quoted(error.reason)
         if slot.choices is not None and reason.startswith("invalid enum value"):
             reason += f"; choose from {', '.join(map(repr, slot.choices))}"
@@ -360,6 +360,7 @@ class _Inspector:
             batch=self.batch,
             _inputs=tuple(inputs),
             _parameters=parameters,
+            _gives_tuple=_is_tuple(given),
             _is_direct=not injected
             and all(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters),
         )
@@ -401,9 +402,7 @@ class _Inspector:
         inner = bare(annotation)
         if inner in (None, NoneType):
             return
-        args = get_args(inner)
-        several = get_origin(inner) is tuple and Ellipsis not in args
-        annotations = args if several else (annotation,)
+        annotations = get_args(inner) if _is_tuple(inner) else (annotation,)
         for number, each in enumerate(annotations, start=1):
             name, where, described = f"value_{number}", f"output {number}", ""
             if len(annotations) == 1:
@@ -411,6 +410,12 @@ class _Inspector:
             if self.batch and inner is not Any:
                 each = _item(each, where)
             yield _slot(each, where, name, described, output=True)
+
+
+def _is_tuple(annotation: Any) -> bool:
+    """Whether each item is an output of its own."""
+    inner = bare(annotation)
+    return get_origin(inner) is tuple and Ellipsis not in get_args(inner)
 
 
 def _item(annotation: Any, where: str) -> Any:

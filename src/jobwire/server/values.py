@@ -87,7 +87,7 @@ def _validated(validate: Callable[[Any], Any], value: Any) -> Any:
         # Duck-typed: pydantic is only imported by apps that use it.
         errors = getattr(error, "errors", None)
         if errors is None:
-            raise
+            raise MismatchError(str(error)) from error
         first = errors(include_url=False)[0]
         path = "".join(
             f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]
@@ -137,14 +137,23 @@ class Decoder:
             try:
                 return self._convert(value, files)
             except msgspec.ValidationError as error:
-                if "got `float`" not in str(error):
+                expected, found, _ = str(error).partition(", got `float`")
+                if not found or "int" not in expected:
                     raise
                 return self._convert(_with_integers(value), files)
         except msgspec.ValidationError as error:
             raise _mismatch(error) from None
+        except RecursionError:
+            raise MismatchError("it is nested too deeply") from None
+        except UnicodeEncodeError:
+            raise MismatchError("the text has half of a surrogate pair") from None
+        except (TypeError, ArithmeticError) as error:  # such as a set's item without a hash
+            raise MismatchError(str(error)) from error
 
     def _convert(self, value: Any, files: FileReader) -> Any:
-        box: Any = msgspec.convert((value,), self._box, dec_hook=partial(_custom, files))
+        box: Any = msgspec.convert(
+            (value,), self._box, dec_hook=partial(_custom, files), str_keys=True
+        )
         return box.value
 
 

@@ -9,8 +9,9 @@ something new to read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from jobwire.exceptions import JobwireError
 
@@ -44,8 +45,7 @@ class LogFullError(JobwireError):
         self.limit = limit
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Struct, frozen=True, gc=False):
     """A job as a store knows it: enough to run it, also after a restart.
 
     Attributes:

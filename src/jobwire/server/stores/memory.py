@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Lock
+
+from msgspec.structs import replace
 
 from jobwire.exceptions import QueueFullError
 from jobwire.server.line import Line, Place
