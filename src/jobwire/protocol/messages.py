@@ -39,6 +39,7 @@ __all__ = (
     "decode_message",
     "decode_value",
     "encode_message",
+    "encode_value",
 )
 
 Value: TypeAlias = Raw | bytes | list[Any] | dict[str, Any] | str | float | bool | None
@@ -317,3 +318,15 @@ def decode_value(value: Value) -> Any:
 def encode_message(message: _Known) -> bytes:
     """Encode a message as a server does: compact JSON, ready for an event's data."""
     return _encoder.encode(message)
+
+
+def encode_value(value: Any) -> bytes:
+    """Encode a JSON value: compact; NaN and infinities become null.
+
+    Raises:
+        TypeError: It is no JSON value.
+    """
+    try:
+        return _encoder.encode(value)
+    except OverflowError:  # integers of more than 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -66,6 +66,7 @@ class App:
             are stopped, unless the session came back. None never stops them.
         max_body_size: Bytes of a request, uploads excepted.
         max_file_size: Bytes of an uploaded file; None is no limit.
+        max_upload_size: Bytes of all files of one upload; None is no limit.
         max_output_size: Bytes of all that one job gives, as JSON.
         show_errors: Show callers the text of every error. Otherwise they only see what an
             `AppError` says, and the kind of other errors; texts may hold secrets.
@@ -93,6 +94,7 @@ class App:
         abandon_after: float | None = 60.0,
         max_body_size: int = 16 * MIB,
         max_file_size: int | None = 1024 * MIB,
+        max_upload_size: int | None = 4096 * MIB,
         max_output_size: int = 64 * MIB,
         show_errors: bool = False,
         allowed_hosts: Sequence[str] | None = None,
@@ -112,6 +114,7 @@ class App:
             abandon_after=abandon_after,
             max_body_size=max_body_size,
             max_file_size=max_file_size,
+            max_upload_size=max_upload_size,
             max_output_size=max_output_size,
             show_errors=show_errors,
             allowed_hosts=allowed_hosts,
@@ -470,6 +473,16 @@ class App:
             service = self._services[loop] = Service(self.endpoints, self.settings)
         return service
 
+    def close(self) -> None:
+        """Stop serving in this event loop: jobs that have not ended fail, and say why.
+
+        ASGI servers that announce the end of their application need not call it. Harmless
+        when repeated.
+        """
+        service = self._services.get(asyncio.get_running_loop())
+        if service is not None:
+            service.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI request."""
         if scope["type"] == "lifespan":
@@ -531,8 +544,6 @@ class App:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             else:
-                service = self._services.get(asyncio.get_running_loop())
-                if service is not None:
-                    service.close()
+                self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

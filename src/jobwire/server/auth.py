@@ -60,6 +60,8 @@ BASIC_TTL = 60.0
 MAX_BASIC = 256
 """Such passwords at once."""
 
+DIGEST_SIZE = 32
+
 
 class TooManyAttemptsError(JobwireError):
     """Too many wrong passwords came from one address.
@@ -138,9 +140,8 @@ class Auth:
         Takes as long for a user who does not exist.
         """
         if self._check is None:
-            given = self._digest(password)
-            known = self._passwords.get(username)
-            return hmac.compare_digest(given, known or bytes(len(given))) and known is not None
+            known = self._passwords.get(username, bytes(DIGEST_SIZE))
+            return hmac.compare_digest(self._digest(password), known)
         if _is_async(self._check):
             good = self._check(username, password)
         else:
@@ -171,7 +172,7 @@ class Auth:
             yield lambda: times.append(now)
 
     def _digest(self, *parts: str) -> bytes:
-        hashed = hashlib.blake2b(key=self._key, digest_size=32)
+        hashed = hashlib.blake2b(key=self._key, digest_size=DIGEST_SIZE)
         for part in parts:
             data = part.encode(errors="surrogatepass")
             hashed.update(len(data).to_bytes(8, "big") + data)

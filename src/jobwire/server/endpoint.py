@@ -93,6 +93,11 @@ class Endpoint:
         return Session in self.signature.injected.values()
 
     @property
+    def gives_files(self) -> bool:
+        """Whether what it gives has to be copied, which takes time."""
+        return any(slot.component == "file" for slot in self.signature.outputs)
+
+    @property
     def is_async(self) -> bool:
         """Whether it runs in the event loop."""
         return self.signature.kind in ("coroutine", "async_generator")

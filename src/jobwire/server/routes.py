@@ -321,6 +321,7 @@ class Routes:
             self._service.files,
             owner=request.scope["user"],
             progress=self._service.uploads,
+            max_body_size=self._app.settings.max_upload_size,
         )
         self._service.keep_house()
         return response

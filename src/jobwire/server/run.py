@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import msgspec
 from msgspec import Raw
 
 from jobwire.exceptions import AppError, JobCancelledError
@@ -25,6 +24,7 @@ from jobwire.protocol.messages import (
     ProcessGenerating,
     ProcessStarts,
     encode_message,
+    encode_value,
 )
 from jobwire.server.context import (
     Bar,
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ("INJECTABLE", "Outcome", "Run", "cancelled_event", "failed_event")
 
+T = TypeVar("T")
+
 _logger = logging.getLogger("jobwire.server")
 
 INJECTABLE = (Progress, Request, Session, CancelToken)
@@ -51,8 +53,6 @@ INJECTABLE = (Progress, Request, Session, CancelToken)
 
 Outcome = str
 """How a job ended: ``completed``, ``failed`` or ``cancelled``."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Run:
@@ -138,12 +138,13 @@ class Run:
         try:
             args, kwargs = self._arguments()
             if self.endpoint.signature.kind == "coroutine":
-                self._succeed(await self.endpoint.function(*args, **kwargs))
+                result = await self.endpoint.function(*args, **kwargs)
+                await self._off_loop(self._succeed, result)
                 return
             outputs = self.endpoint.function(*args, **kwargs)
             try:
                 async for output in outputs:
-                    if self.stopped or not self._give(output):
+                    if self.stopped or not await self._off_loop(self._give, output):
                         return
                     # A generator that never waits must not keep the loop from all else.
                     await asyncio.sleep(0)
@@ -155,6 +156,12 @@ class Run:
             self._fail(error)
         finally:
             self.elapsed = time.monotonic() - self.started
+
+    async def _off_loop(self, send: Callable[[Any], T], result: Any) -> T:
+        # Files are copied; that must not keep the loop from all else.
+        if self.endpoint.gives_files:
+            return await asyncio.to_thread(send, result)
+        return send(result)
 
     def stop(self) -> None:
         """Tell the function that its outcome is settled. Any thread may call it."""
@@ -222,7 +229,7 @@ class Run:
         else:
             data = [make_edits(old, new) for old, new in zip(self._last, values, strict=True)]
         self._last = values
-        output = Output(Raw(_encode(data)), duration=now - self._step, is_generating=True)
+        output = Output(Raw(encode_value(data)), duration=now - self._step, is_generating=True)
         self._step = now
         return self._append(job, encode_message(ProcessGenerating(job.id, output, success=True)))
 
@@ -244,7 +251,9 @@ class Run:
             else:
                 # A generator ends with what it gave last; what it returns is not an output.
                 values = self._last if self._last is not None else [None] * len(signature.outputs)
-            outputs.append(Output(Raw(_encode(values)), duration=duration, is_generating=False))
+            outputs.append(
+                Output(Raw(encode_value(values)), duration=duration, is_generating=False)
+            )
         self.succeeded = True
         for job, output in zip(self.jobs, outputs, strict=True):
             self._finish(job, ProcessCompleted(job.id, output, success=True), "completed")

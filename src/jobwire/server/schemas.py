@@ -214,9 +214,10 @@ def _words(
         return "Any"
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
+        target = definitions.get(name, {})
         if name in inside:  # the type contains itself
-            return "dict"
-        return _words(definitions.get(name), definitions, (*inside, name), choices)
+            return "list" if target.get("type") == "array" else "dict"
+        return _words(target, definitions, (*inside, name), choices)
     if _is_file(schema):
         return "filepath"
     if "enum" in schema or "const" in schema:

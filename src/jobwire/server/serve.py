@@ -65,21 +65,27 @@ def run(
     gc.set_threshold(*GC_THRESHOLDS)
     with _listen(host, port) as sock:
         url = _url(host, sock.getsockname()[1], options)
-        server = _Server(_config(app, host, **options), on_start=lambda: on_start and on_start(url))
+        server = _Server(app, _config(app, host, **options), lambda: on_start and on_start(url))
         server.run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it has started."""
+    """A server that says when it has started, and settles the jobs before it stops."""
 
-    def __init__(self, config: uvicorn.Config, *, on_start: Callable[[], object]) -> None:
+    def __init__(self, app: App, config: uvicorn.Config, on_start: Callable[[], object]) -> None:
         super().__init__(config)
+        self._app = app
         self._on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before the streams are cut, so that they can tell how their jobs ended.
+        self._app.close()
+        await super().shutdown(sockets)
 
 
 class BackgroundServer:
@@ -117,7 +123,7 @@ class BackgroundServer:
         self._port = sock.getsockname()[1]
         ready = threading.Event()
         config = _config(self._app, self._host, **self._options)
-        server = self._server = _Server(config, on_start=ready.set)
+        server = self._server = _Server(self._app, config, ready.set)
 
         def serve() -> None:
             try:

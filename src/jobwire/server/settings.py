@@ -30,6 +30,7 @@ class Settings:
     abandon_after: float | None
     max_body_size: int
     max_file_size: int | None
+    max_upload_size: int | None
     max_output_size: int
     show_errors: bool
     allowed_hosts: Sequence[str] | None

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from jobwire.exceptions import JobwireError, shown
+from jobwire.exceptions import shown
 from jobwire.server.annotations import Kind, bare, choices_of, kind_of, not_none, said, type_hints
 from jobwire.server.docstrings import Docstring, parse_docstring
 from jobwire.server.errors import DeclarationError, InputError, OutputError
@@ -139,10 +139,11 @@ class Signature:
         names = [slot.name for slot in self.inputs]
         for name in values:
             if name not in names:
+                name = _quoted(name)
                 near = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; {self._takes()}"
+                hint = f"did you mean {near[0]!r}?" if near else self._takes()
                 raise InputError(
-                    f"{self.name} has no parameter '{_quoted(name)}'{hint}",
+                    f"{self.name} has no parameter {name!r}; {hint}",
                     endpoint=self.name,
                     parameter=name,
                 )
@@ -477,11 +478,10 @@ def _wire_default(default: Any, decode: Decoder) -> tuple[Any, bool]:
     files = _NoFiles()
     try:
         wire = encode_value(default, files)
-        if bool(decode(wire, files) == default):
-            return wire, True
-    except (JobwireError, ValueError, TypeError):
-        pass
-    return None, False
+        is_exact = bool(decode(wire, files) == default)
+    except Exception:  # a default may be anything, with an == of its own
+        return None, False
+    return (wire, True) if is_exact else (None, False)
 
 
 def _accepts_none(decode: Decoder) -> bool:

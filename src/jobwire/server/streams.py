@@ -60,6 +60,10 @@ class EventStream:
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":  # must not take events that nobody reads
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.body"})
+            return
         task = cast("asyncio.Task[None]", asyncio.current_task())
         gone = asyncio.create_task(_disconnected(receive))
         left = False

@@ -391,8 +391,6 @@ async def _events(track: _Track) -> AsyncIterator[bytes]:
                     index, told = index + 1, 0
                 else:
                     break
-            if changed.is_set():
-                continue
             if track.done:
                 yield _event({"msg": "done"})
                 return

@@ -183,9 +183,7 @@ def _with_integers(value: Any) -> Any:
 
 def _mismatch(error: msgspec.ValidationError) -> MismatchError:
     # "Expected `int`, got `str` - at `$[0].x`", or "... - at `key` in `$[0].x`"
-    reason, found, where = str(error).rpartition(" - at `")
-    if not found:
-        reason, where = where, ""
+    reason, _, where = str(error).partition(" - at `")
     path = where.partition("$")[2].removesuffix("`").removeprefix("[0]")  # of the box
     if where.startswith("key"):
         path += " (a key)"
