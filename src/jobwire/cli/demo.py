@@ -74,7 +74,7 @@ def demo(
         with BackgroundServer(make_app()) as server, Client(server.url) as client:
             print(f"serving three Python functions at {server.url}")
             failed |= not _show(client, "/tell", {"words": 6})
-            failed |= not _show(client, "/bake", {"loaves": 5})
+            failed |= not _show(client, "/bake", {"loaves": 3})
             failed |= not _show(client, "/divide", {"a": 1, "b": 0}, fails=True)
             print(_HINTS.format(url=server.url))
             while keep:

@@ -191,24 +191,21 @@ class Queue:
         return True
 
     def estimate(self, job: Job) -> Estimate | None:
-        """Return what a waiting job can expect; None if it does not wait."""
+        """Return what a waiting job can expect; None if it does not wait, or runs in a moment."""
         position = self._store.position(job.id)
         if position is None:
             return None
-        own = job.endpoint.durations.mean
         group = self._groups[job.endpoint.concurrency_id]
+        with self._lock:
+            if group.limit is None or len(group.running) < group.limit:
+                return None
+            oldest, since = next(iter(group.running.items()))
+        own = job.endpoint.durations.mean
         if own is None:
             return Estimate(*position, None)
-        if group.limit is None:
-            return Estimate(*position, own)
-        ahead = position.rank * own / group.limit
-        with self._lock:
-            oldest = None if group.free else next(iter(group.running.items()))
-        if oldest is not None:
-            run, since = oldest
-            mean = run.endpoint.durations.mean or own
-            ahead += max(0.0, since + mean - time.monotonic())
-        return Estimate(*position, own + ahead)
+        mean = oldest.endpoint.durations.mean or own
+        free_in = max(0.0, since + mean - time.monotonic())
+        return Estimate(*position, own + free_in + position.rank * own / group.limit)
 
     @property
     def running(self) -> int:
