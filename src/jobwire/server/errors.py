@@ -18,12 +18,12 @@ class InputError(ArgumentError):
         endpoint: The function's name.
         parameter: The parameter concerned, as callers name it; None if it is about all
             of them.
-        message: What is wrong, for the caller to read.
+        message: What is wrong, for somebody who sees beside it which parameter it is.
     """
 
     @property
     def message(self) -> str:
-        return str(self)
+        return str(self).removeprefix(f"{self.endpoint}: parameter {self.parameter!r}: ")
 
 
 class OutputError(JobwireError, TypeError):
