@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -22,9 +19,11 @@ from pathlib import Path
 
 from harness import environments
 from harness.environments import CACHE, ROOT, Environment
-from harness.measures import IMPORTS, MEASURES, PEERS, Measure, Results
+from harness.measures import IMPORTS, MEASURES, PEERS
+from harness.plans import Measure, Results
 from harness.processes import Outcome, ServerError, run, serve
 from harness.report import measure_table, target_rows, target_table
+from harness.telling import circumstances, commit, load, say, say_outcome
 
 HERE = Path(__file__).resolve().parent
 QUICK_ROUNDS = 2
@@ -45,7 +44,7 @@ def main() -> None:
     options = _parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that servers end too
     started = time.monotonic()
-    commit, load_before = _commit(), _load()  # both may change while this runs
+    at, load_before = commit(), load()  # both may change while this runs
     try:
         places = _build_environments(options.rebuild)
         measured = {
@@ -54,17 +53,14 @@ def main() -> None:
         }
     except (environments.BuildError, ServerError) as error:
         sys.exit(f"{error}")
-    load = f"{load_before} before, {_load()} after"
-
-    text = _report(
-        measured, places, commit=commit, load=load, minutes=(time.monotonic() - started) / 60
-    )
+    how = circumstances(places, at=at, load_before=load_before, started=started)
+    text = _report(measured, how)
     print(text)
     if options.write:
         target = HERE / "results" / f"{datetime.now().astimezone():%Y-%m-%d}-client.md"
         target.parent.mkdir(exist_ok=True)
         target.write_text(text, encoding="utf-8")
-        _say(f"written to {target.relative_to(ROOT)}")
+        say(f"written to {target.relative_to(ROOT)}")
 
 
 def _parse() -> argparse.Namespace:
@@ -98,7 +94,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _build_environments(rebuild: bool) -> dict[str, Environment]:
-    _say("environments: building what is missing")
+    say("environments: building what is missing")
     places = {
         "server": environments.python("server", ["gradio"], ["gradio"], rebuild=rebuild),
         "gradio_client": environments.python(
@@ -117,7 +113,7 @@ def _build_environments(rebuild: bool) -> dict[str, Environment]:
         for script in (HERE / "peers").glob("*.mjs"):
             shutil.copy(script, places["node"].home)
     except environments.BuildError as error:
-        _say(f"skipping @gradio/client: {error}")
+        say(f"skipping @gradio/client: {error}")
     return places
 
 
@@ -134,15 +130,21 @@ def _measure(
             commands[peer] = [place.interpreter, str(folder / PEERS[peer].script), measure.kind]
     results: dict[str, list[Outcome | None]] = {peer: [] for peer in commands}
     log = CACHE / f"server-{name}.log"
-    with serve(places["server"].interpreter, HERE / "server_app.py", log) as url:
-        for number in _rounds(measure, quick):
-            for peer, command in commands.items():
+    command = [places["server"].interpreter, str(HERE / "server_app.py"), "{port}"]
+    with serve(command, log) as server:
+        for number in measure.rounds(QUICK_ROUNDS if quick else None):
+            for peer, client in commands.items():
                 plan = measure.peers[peer]
                 outcome = None
                 if number <= plan.rounds:
-                    arguments = {"url": url, **measure.arguments, **plan.arguments}
-                    outcome = run([*command, json.dumps(arguments)], limit=measure.limit)
-                    _say_outcome(name, number, peer, outcome)
+                    arguments = {
+                        "url": server.url,
+                        **measure.arguments,
+                        **plan.arguments,
+                        **(plan.quick if quick else {}),
+                    }
+                    outcome = run([*client, json.dumps(arguments)], limit=measure.limit)
+                    say_outcome(name, number, peer, outcome)
                 if number > 0:
                     results[peer].append(outcome)
     return results
@@ -152,12 +154,12 @@ def _measure_imports(
     name: str, measure: Measure, places: Mapping[str, Environment], *, quick: bool
 ) -> Results:
     results: dict[str, list[Outcome | None]] = {peer: [] for peer in measure.peers}
-    for number in _rounds(measure, quick):
+    for number in measure.rounds(QUICK_ROUNDS if quick else None):
         zero = 0.0
         for peer, (place, code) in IMPORTS.items():
             command = [places[place].interpreter, "-c", code]
             outcome = run(command, limit=measure.limit, reports=False)
-            _say_outcome(name, number, peer, outcome)
+            say_outcome(name, number, peer, outcome)
             if outcome.values is not None:
                 seconds = outcome.values["process_seconds"]
                 zero = zero or seconds
@@ -167,32 +169,12 @@ def _measure_imports(
     return results
 
 
-def _rounds(measure: Measure, quick: bool) -> range:
-    """Return the numbers of the rounds, from 1; 0 is a round that does not count."""
-    rounds = max(plan.rounds for plan in measure.peers.values())
-    last = min(rounds, QUICK_ROUNDS) if quick else rounds
-    return range(0 if measure.warm_up else 1, last + 1)
-
-
 # -- telling --
 
 
-def _report(
-    measured: Mapping[str, Results],
-    places: Mapping[str, Environment],
-    *,
-    commit: str,
-    load: str,
-    minutes: float,
-) -> str:
-    versions = [
-        f"{place}: " + ", ".join(f"{name} {version}" for name, version in found.versions.items())
-        for place, found in places.items()
-    ]
-    now = datetime.now().astimezone()
-    command = " ".join(["python benchmarks/run.py", *sys.argv[1:]])
+def _report(measured: Mapping[str, Results], how: str) -> str:
     parts = [
-        f"# Clients side by side, {now:%Y-%m-%d}\n",
+        f"# Clients side by side, {datetime.now().astimezone():%Y-%m-%d}\n",
         "Median of the runs (smallest to largest). `x bare`: median of the ratios to `bare`\n"
         "in the same round.\n",
         "## Targets\n",
@@ -206,44 +188,12 @@ def _report(
         parts += [f"## {measure.title}\n", measure_table(measure, results), ""]
     parts += [
         "## How\n",
-        f"- command: `{command}`, {minutes:.0f} minutes, until {now:%Y-%m-%d %H:%M %Z}",
-        f"- jobwire at {commit}",
-        *(f"- {line}" for line in versions),
-        f"- machine: {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs; "
-        f"load average {load}",
-        "",
+        how,
         "## Bias\n",
         BIAS,
         "",
     ]
     return "\n".join(parts)
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = " with changes in src" if git("status", "--porcelain", "--", "src") else ""
-        return git("rev-parse", "--short=12", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return "an unknown commit"
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
-
-
-def _say_outcome(name: str, number: int, peer: str, outcome: Outcome) -> None:
-    text = outcome.problem
-    if outcome.values is not None:
-        text = f"{outcome.values['process_seconds']:.2f} s"
-    _say(f"{name} {number}: {peer}: {text}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

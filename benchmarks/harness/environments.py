@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ("CACHE", "ROOT", "BuildError", "Environment", "node", "python")
+__all__ = ("CACHE", "ROOT", "BuildError", "Environment", "existing", "node", "python")
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "bench"
@@ -67,13 +67,22 @@ def python(
             install = [interpreter, "-m", "pip", "install", "--quiet"]
         _build([*install, *requirements])
         _mark_complete(home, [sys.version, *requirements])
+    return existing(interpreter, report)
+
+
+def existing(interpreter: str, report: Sequence[str]) -> Environment:
+    """Return an environment that is there already.
+
+    Raises:
+        BuildError: One of the distributions to report is not installed in it.
+    """
     code = (
         "import json, platform, sys; from importlib.metadata import version; "
         "print(json.dumps({'python': platform.python_version(),"
         " **{name: version(name) for name in sys.argv[1:]}}))"
     )
     versions = json.loads(_build([interpreter, "-c", code, *report]))
-    return Environment(home, interpreter, versions)
+    return Environment(Path(interpreter).parents[1], interpreter, versions)
 
 
 def node(name: str, package: str, *, rebuild: bool = False) -> Environment:

@@ -1,30 +1,14 @@
-"""What is measured, with whom, how often, and what jobwire is to reach."""
+"""What is measured of the client, with whom, how often, and what jobwire is to reach."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-from harness.processes import Outcome
+from harness.plans import LOST, P50, P90, Figure, Measure, Plan, Target
 
-__all__ = (
-    "BARE",
-    "IMPORTS",
-    "MEASURES",
-    "PEERS",
-    "Figure",
-    "Measure",
-    "Peer",
-    "Plan",
-    "Results",
-    "Target",
-)
-
-Values = Mapping[str, Any]
-Results = Mapping[str, Sequence[Outcome | None]]
-"""By peer: the outcome of each round, None for rounds without this peer."""
+__all__ = ("IMPORTS", "MEASURES", "PEERS", "Peer")
 
 BARE = "bare aiohttp"
 SYNC = "jobwire Client"
@@ -54,103 +38,11 @@ PEERS = {
     PYTHON: Peer("official_python.py", "gradio_client"),
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A number that is read off the values of one run.
-
-    Attributes:
-        name: With its unit, as the heading of a column.
-        read: Reads it.
-        digits: Behind the point.
-        total: Summed over the runs, where others are given as median and spread.
-        compared: Given as a multiple of ``bare``'s too.
-    """
-
-    name: str
-    read: Callable[[Values], float]
-    digits: int = 1
-    total: bool = False
-    compared: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one peer takes part in a measure.
-
-    Attributes:
-        rounds: How many times it is measured.
-        arguments: What is different for it.
-    """
-
-    rounds: int
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What jobwire is to reach.
-
-    Attributes:
-        figure: Which.
-        peer: Whose.
-        basis: ``ratio``: of the median to bare's; ``median`` or ``worst`` of the runs;
-            or ``total``.
-        bound: What it is compared with.
-        at_most: It may be smaller, not larger; False the other way round.
-    """
-
-    figure: Figure
-    peer: str
-    basis: Literal["ratio", "median", "worst", "total"]
-    bound: float
-    at_most: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One thing that is measured, in rounds, one peer after the other in each.
-
-    Attributes:
-        title: For people.
-        peers: Who takes part, in order.
-        figures: What is read off.
-        targets: What jobwire is to reach.
-        kind: The measure as the peers' scripts call it; None for importing, which
-            takes neither a script nor a server.
-        arguments: For the peers.
-        limit: Seconds after which a run counts as hung.
-        warm_up: Begin with a round that does not count: it compiles what is imported.
-    """
-
-    title: str
-    peers: Mapping[str, Plan]
-    figures: Sequence[Figure]
-    targets: Sequence[Target]
-    kind: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    limit: float = 120.0
-    warm_up: bool = False
-
-
-def _percentile(percent: int) -> Callable[[Values], float]:
-    return lambda values: 1000 * statistics.quantiles(values["seconds"], n=100)[percent - 1]
-
-
-P50 = Figure("p50, ms", _percentile(50), digits=2)
-P90 = Figure("p90, ms", _percentile(90), digits=2)
 RATE = Figure("jobs/s", lambda values: values["ok"] / values["seconds"])
 CPU = Figure(
     "client CPU per job, ms",
     lambda values: 1000 * values["cpu_seconds"] / (values["ok"] + sum(values["lost"].values())),
     digits=2,
-)
-LOST = Figure(
-    "jobs lost",
-    lambda values: sum(values["lost"].values()),
-    digits=0,
-    total=True,
-    compared=False,
 )
 IN_FLIGHT = Figure("jobs in flight", lambda values: values["accepted"], digits=0, compared=False)
 THREADS = Figure(

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.environments import CACHE
 
-__all__ = ("Outcome", "ServerError", "run", "serve")
+__all__ = ("Outcome", "Server", "ServerError", "run", "serve")
 
 READY_LIMIT = 120.0
 """Seconds that the server may take to start."""
@@ -41,6 +41,19 @@ class Outcome:
 
     values: Mapping[str, Any] | None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers.
+
+    Attributes:
+        url: Where.
+        pid: Of its process, which may have started others.
+    """
+
+    url: str
+    pid: int
 
 
 def run(command: Sequence[str], *, limit: float, reports: bool = True) -> Outcome:
@@ -70,13 +83,16 @@ def run(command: Sequence[str], *, limit: float, reports: bool = True) -> Outcom
 
 
 @contextlib.contextmanager
-def serve(interpreter: str, app: Path, log: Path) -> Iterator[str]:
-    """Run the server in a process of its own and give its address, once it answers.
+def serve(
+    command: Sequence[str], log: Path, *, ready: str = "/config", folder: Path | None = None
+) -> Iterator[Server]:
+    """Run a server in a process of its own and give it, once it answers.
 
     Args:
-        interpreter: The Python that has gradio.
-        app: The server's script; it takes a port.
+        command: What to run; ``{port}`` stands for the port.
         log: Where its output goes.
+        ready: The path that it answers with 200 when it is ready.
+        folder: Where to run it.
 
     Raises:
         ServerError: It ended, or did not answer in time.
@@ -85,14 +101,13 @@ def serve(interpreter: str, app: Path, log: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    command = [part.replace("{port}", str(port)) for part in command]
     with (
         log.open("wb") as output,
-        _started(
-            [interpreter, str(app), str(port)], stdout=output, stderr=subprocess.STDOUT
-        ) as process,
+        _started(command, stdout=output, stderr=subprocess.STDOUT, folder=folder) as process,
     ):
         deadline = time.monotonic() + READY_LIMIT
-        while not _answers(f"{url}/config"):
+        while not _answers(f"{url}{ready}"):
             if process.poll() is not None:
                 raise ServerError(
                     f"the server ended with exit code {process.returncode}; see {log}"
@@ -102,7 +117,7 @@ def serve(interpreter: str, app: Path, log: Path) -> Iterator[str]:
                     f"the server did not answer within {READY_LIMIT:.0f} s; see {log}"
                 )
             time.sleep(0.2)
-        yield url
+        yield Server(url, process.pid)
 
 
 def _answers(url: str) -> bool:
@@ -117,7 +132,7 @@ def _answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def _started(
-    command: Sequence[str], *, stdout: Any, stderr: int
+    command: Sequence[str], *, stdout: Any, stderr: int, folder: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process in a group of its own, and kill the whole group at the end."""
     environment = {
@@ -133,6 +148,7 @@ def _started(
         stdout=stdout,
         stderr=stderr,
         env=environment,
+        cwd=folder,
         start_new_session=True,
     )
     try:

@@ -5,29 +5,29 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from harness.measures import BARE, Figure, Measure, Results, Target
+from harness.plans import Figure, Measure, Results, Target
 
-__all__ = ("measure_table", "target_rows", "target_table")
+__all__ = ("measure_table", "table", "target_rows", "target_table")
 
 
-def measure_table(measure: Measure, results: Results) -> str:
-    """Return a table with a row for each peer, and what went wrong below it."""
-    compared = BARE in results
-    header = ["client", "runs"]
+def measure_table(measure: Measure, results: Results, *, kind: str = "client") -> str:
+    """Return a table with a row for each peer, a ``kind``, and what went wrong below it."""
+    compared = measure.reference in results and len(results) > 1
+    header = [kind, "runs"]
     for figure in measure.figures:
         header.append(figure.name)
         if compared and figure.compared:
-            header.append("x bare")
+            header.append(_multiple(measure))
     rows = []
     for peer in results:
         row = [peer, str(sum(outcome is not None for outcome in results[peer]))]
         for figure in measure.figures:
             row.append(_cell(figure, results, peer))
             if compared and figure.compared:
-                ratio = _ratio(figure, results, peer)
+                ratio = _ratio(figure, results, peer, measure.reference)
                 row.append("" if ratio is None else f"{ratio:.2f}")
         rows.append(row)
-    return "\n".join([_table(header, rows), *_problems(results)])
+    return "\n".join([table(header, rows), *_problems(results)])
 
 
 def target_rows(name: str, measure: Measure, results: Results) -> list[list[str]]:
@@ -36,8 +36,8 @@ def target_rows(name: str, measure: Measure, results: Results) -> list[list[str]
     for target in measure.targets:
         if target.peer not in results:
             continue
-        seen = _seen(target, results)
-        bound = f"{target.bound:g}" + (" x bare" if target.basis == "ratio" else "")
+        seen = _seen(target, results, measure.reference)
+        bound = f"{target.bound:g}" + (f" {_multiple(measure)}" if target.basis == "ratio" else "")
         sign = "at most" if target.at_most else "at least"
         if seen is None:
             text, verdict = "nothing", "missed"
@@ -50,14 +50,18 @@ def target_rows(name: str, measure: Measure, results: Results) -> list[list[str]
     return rows
 
 
-def target_table(rows: Sequence[Sequence[str]]) -> str:
+def target_table(rows: Sequence[Sequence[str]], *, kind: str = "client") -> str:
     """Return the targets of all measures as one table."""
-    return _table(["measure", "client", "figure", "target", "seen", "verdict"], rows)
+    return table(["measure", kind, "figure", "target", "seen", "verdict"], rows)
 
 
-def _seen(target: Target, results: Results) -> float | None:
+def _multiple(measure: Measure) -> str:
+    return f"x {measure.reference.split()[0]}"
+
+
+def _seen(target: Target, results: Results, reference: str) -> float | None:
     if target.basis == "ratio":
-        return _ratio(target.figure, results, target.peer)
+        return _ratio(target.figure, results, target.peer, reference)
     numbers = [
         number for number in _numbers(target.figure, results, target.peer) if number is not None
     ]
@@ -77,22 +81,23 @@ def _numbers(figure: Figure, results: Results, peer: str) -> list[float | None]:
     ]
 
 
-def _ratio(figure: Figure, results: Results, peer: str) -> float | None:
-    """Return how many times bare's number a peer's is: the median of the rounds with both.
+def _ratio(figure: Figure, results: Results, peer: str, reference: str) -> float | None:
+    """Return how many times the reference's number a peer's is: the median of the rounds.
 
     A machine that others use is slower in one round than in the next, for everybody.
     """
-    if BARE not in results:
+    if reference not in results:
         return None
-    pairs = zip(_numbers(figure, results, peer), _numbers(figure, results, BARE), strict=True)
-    ratios = [mine / bare for mine, bare in pairs if mine is not None and bare]
+    pairs = zip(_numbers(figure, results, peer), _numbers(figure, results, reference), strict=True)
+    ratios = [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
     return statistics.median(ratios) if ratios else None
 
 
 def _cell(figure: Figure, results: Results, peer: str) -> str:
     numbers = [number for number in _numbers(figure, results, peer) if number is not None]
     if not numbers:
-        return "none"
+        measured = any(outcome is not None and outcome.values for outcome in results[peer])
+        return "-" if measured else "none"
     if figure.total:
         return f"{sum(numbers):,.{figure.digits}f}"
     middle, low, high = (
@@ -125,7 +130,8 @@ def _hung(results: Results, peer: str) -> Iterator[str]:
             yield outcome.problem
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as wide as its longest cells."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

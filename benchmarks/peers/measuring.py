@@ -24,7 +24,7 @@ from typing import Any, Protocol, Self
 
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ("run_async", "run_blocking")
+__all__ = ("Stopwatch", "Values", "run", "run_async", "run_blocking")
 
 Values = dict[str, Any]
 
@@ -203,7 +203,7 @@ def run_blocking(
             _check(client.predict("first", api_name="/echo"), "first")
         return {}
 
-    _run(latency, burst, threads, memory, start)
+    run(latency, burst, threads, memory, start)
 
 
 # -- asynchronous clients --
@@ -257,13 +257,14 @@ def run_async(open_client: Callable[[str], AbstractAsyncContextManager[AsyncClie
             _check(await client.predict("first", api_name="/echo"), "first")
         return {}
 
-    _run(latency, burst, memory, start)
+    run(latency, burst, memory, start)
 
 
 # -- the command line --
 
 
-def _run(*measures: Callable[..., Any]) -> None:
+def run(*measures: Callable[..., Any]) -> None:
+    """Take the measure that the command line names, one of these functions."""
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
     measure = {measure.__name__: measure for measure in measures}[name]
     values = measure(**arguments)
