@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import io
 import json
 import logging
 import sys
+import threading
+import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
 
@@ -118,6 +123,48 @@ def load(target: str) -> App:
     return app
 
 
+class _BufferedHandler(logging.StreamHandler[TextIO]):
+    """Writes records together, a moment later: under load, each write would give a thread the
+    interpreter lock, which costs more than all the rest of a request.
+
+    What is at least a warning is written at once.
+    """
+
+    DELAY = 0.1  # seconds
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pending = threading.Event()
+        self._stream = self.stream
+        self.setStream(io.StringIO())
+        threading.Thread(target=self._write_on, name="jobwire-log", daemon=True).start()
+        atexit.register(self.write_out)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if record.levelno >= logging.WARNING:
+            self.write_out()
+        else:
+            self._pending.set()
+
+    def flush(self) -> None:
+        pass  # after each record; `write_out` does it
+
+    def write_out(self) -> None:
+        """Write what is pending."""
+        with self.lock or nullcontext():
+            buffer = self.setStream(io.StringIO())
+            if buffer is not None:
+                self._stream.write(cast("io.StringIO", buffer).getvalue())
+                self._stream.flush()
+
+    def _write_on(self) -> None:
+        while self._pending.wait():
+            time.sleep(self.DELAY)
+            self._pending.clear()
+            self.write_out()
+
+
 class _JsonFormatter(logging.Formatter):
     """One object a line; the fields of a request as fields."""
 
@@ -139,7 +186,7 @@ class _JsonFormatter(logging.Formatter):
 
 def setup_logging(format: Literal["text", "json"] | str, *, access: bool) -> None:
     """Write the server's log to standard error."""
-    handler = logging.StreamHandler()
+    handler = _BufferedHandler()
     handler.setFormatter(
         _JsonFormatter()
         if format == "json"

@@ -221,6 +221,12 @@ class Channels:
                 self._evict()
         return channel
 
+    def forget_if_empty(self, channel: Channel) -> None:
+        """Forget a session in which there is nothing that its next call would miss."""
+        key = channel.session.username, channel.session.id or ""
+        if self._channels.get(key) is channel and not channel.busy and not channel.session.state:
+            del self._channels[key]
+
     def expire(self) -> float | None:
         """Forget what was not used for long; return the seconds until the next is due."""
         now = self._clock()

@@ -38,6 +38,9 @@ JOIN_DELAY = 0.02
 client takes a job that is confirmed before it has read the end of the stream for one of that
 stream, and gives it up."""
 
+EMPTY_TTL = 1.0
+"""Seconds for which a session without state is remembered after its stream."""
+
 HOUSEKEEPING_INTERVAL = 1.0
 """Seconds between two looks for what has expired, as long as there is something to expire."""
 
@@ -188,8 +191,10 @@ class Service:
         return self.queue.cancel(id)
 
     def leave(self, channel: Channel) -> None:
-        """A session's stream broke: its generators are stopped unless it comes back."""
-        if channel.pending and self._abandon_after is not None:
+        """A session's stream is over; if it broke, its generators are stopped in a while."""
+        if not channel.pending:
+            self.loop.call_later(EMPTY_TTL, self.channels.forget_if_empty, channel)
+        elif self._abandon_after is not None:
             self.loop.call_later(self._abandon_after, self._abandon, channel)
 
     def _abandon(self, channel: Channel) -> None:

@@ -107,7 +107,7 @@ async def session_events(
 
     Args:
         channel: The session's; None if there is no such session.
-        on_leave: Called if the stream is broken off before its end.
+        on_leave: Called when the stream is over, unless another has taken over.
     """
     if channel is None:
         # In the words and the form that stock servers have for it.
@@ -146,6 +146,7 @@ async def session_events(
         if channel.bell is bell:
             channel.bell = None
             channel.ended = time.monotonic()
+            on_leave(channel)
         yield _CLOSE_STREAM
     finally:
         if channel.bell is bell:
