@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Channel:
         self._delivery = delivery
         self._pending: dict[str, int] = {}  # jobs, and how many of their events were sent
         self._news: dict[str, None] = {}  # of these, those with something new
+        self._held: set[str] = set()  # of these, those that must not be told of yet
         self._progress: dict[str, None] = {}  # of these, those whose progress changed
         self._waiting: dict[str, tuple[int, int] | None] = {}  # and the rank they were told
         self._units: dict[str, list[ProgressUnit]] = {}  # the progress they were told
@@ -75,13 +77,26 @@ class Channel:
         """The ids of those jobs."""
         return list(self._pending)
 
-    def add(self, id: str) -> None:
-        """Tell the session of a job."""
+    def add(self, id: str, *, delay: float = 0.0) -> None:
+        """Tell the session of a job.
+
+        Args:
+            id: The job.
+            delay: Seconds before a stream that is open already may tell of it.
+        """
         self._pending[id] = 0
         self._waiting[id] = None
-        self._news[id] = None
         self._delivery.follow(id, self)
-        self._ring()
+        if delay and self.bell is not None:
+            self._held.add(id)
+            asyncio.get_running_loop().call_later(delay, self._release, id)
+        else:
+            self._news[id] = None
+            self._ring()
+
+    def _release(self, id: str) -> None:
+        self._held.discard(id)
+        self.notify(id, progress=False)
 
     def drop(self, id: str) -> None:
         """Tell it no more."""
@@ -89,8 +104,9 @@ class Channel:
         self.forget(id)
 
     def notify(self, id: str, *, progress: bool) -> None:
-        (self._progress if progress else self._news)[id] = None
-        self._ring()
+        if id not in self._held:
+            (self._progress if progress else self._news)[id] = None
+            self._ring()
 
     def forget(self, id: str) -> None:
         self._pending.pop(id, None)
@@ -163,7 +179,7 @@ class Channel:
         self._progress.clear()
 
     def _collect_ranks(self, events: list[bytes]) -> None:
-        for id in list(self._waiting):
+        for id in self._waiting.keys() - self._held:
             self._tell_rank(id, events)
 
     def _tell_rank(self, id: str, events: list[bytes]) -> None:

@@ -27,6 +27,11 @@ class Caller(NamedTuple):
     request: Request
     root: str
 
+    @property
+    def is_stock_python(self) -> bool:
+        """Whether it is ``gradio_client``, whose races a fast server would win."""
+        return "gradio_client/" in self.request.headers.get("user-agent", "")
+
 
 class JobFiles:
     """The files of one job: those that it was given and those that it returned.

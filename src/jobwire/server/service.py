@@ -33,10 +33,15 @@ ID_SIZE = 16
 
 IDS_AT_ONCE = 256
 
-JOIN_DELAY = 0.02
-"""Seconds after the end of a session's stream before a new job of it is confirmed. A stock
-client takes a job that is confirmed before it has read the end of the stream for one of that
-stream, and gives it up."""
+CONFIRM_DELAY = 0.02
+"""Seconds after the end of a session's stream before ``gradio_client`` is told that a new job
+was accepted. One that learns of the job before it has read the stream's end takes it for one
+of that stream's, and gives it up."""
+
+NEWS_DELAY = 0.05
+"""Seconds after that before a stream that is open already brings it news of the job. Before
+2.x, a job that ends before it has noted the job's id breaks its stream; it looks for news 20
+times a second, so it does not lose by it."""
 
 EMPTY_TTL = 1.0
 """Seconds for which a session without state is remembered after its stream."""
@@ -137,7 +142,7 @@ class Service:
             job = Job(id, endpoint, args, session=session, request=request, files=files)
             priority = endpoint.priority
             if channel is not None:
-                channel.add(id)
+                channel.add(id, delay=NEWS_DELAY if caller.is_stock_python else 0.0)
             await self.queue.submit(
                 job,
                 data,
@@ -149,8 +154,8 @@ class Service:
             if channel is not None:
                 channel.drop(id)
             raise
-        if channel is not None and (wait := channel.ended + JOIN_DELAY - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
+        if channel is not None and caller.is_stock_python:
+            await asyncio.sleep(max(0.0, channel.ended + CONFIRM_DELAY - time.monotonic()))
         self.keep_house()
         return job
 

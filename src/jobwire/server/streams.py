@@ -32,10 +32,6 @@ HEARTBEAT_INTERVAL = 15.0
 """Seconds without anything else after which a stream says that it lives, as in gradio. Most
 proxies give up on a silent connection after 60."""
 
-LINGER = 0.1
-"""Seconds that a stream stays open when nothing is left to tell. A client that makes one call
-after the other then uses one stream for all; one that has finished does not notice."""
-
 WRITE_TIMEOUT = 60.0
 """Seconds that a client may take to read what was sent, before it counts as gone."""
 
@@ -119,29 +115,21 @@ async def session_events(
         channel.bell.ring()
     channel.bell = bell
     sent = time.monotonic()
-    idle_since: float | None = None
     try:
         while channel.bell is bell:
             now = time.monotonic()
             if chunk := channel.collect(now):
                 yield chunk
                 sent = now
-                idle_since = None
                 continue
+            if not channel.pending:
+                break
             if now - sent >= HEARTBEAT_INTERVAL:
                 yield _HEARTBEAT
                 sent = now
             wait = sent + HEARTBEAT_INTERVAL - now
-            if channel.pending:
-                idle_since = None
-                if (own := channel.timeout(now)) is not None:
-                    wait = min(wait, own)
-            else:
-                if idle_since is None:
-                    idle_since = now
-                if now - idle_since >= LINGER:
-                    break
-                wait = min(wait, idle_since + LINGER - now)
+            if (own := channel.timeout(now)) is not None:
+                wait = min(wait, own)
             await bell.wait(wait)
         if channel.bell is bell:
             channel.bell = None

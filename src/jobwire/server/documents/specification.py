@@ -20,6 +20,7 @@ _Json = dict[str, Any]
 
 _REFS = "#/components/schemas/"
 _STRING: _Json = {"type": "string"}
+_SESSION: _Json = {"type": ["string", "null"], "maxLength": 256}
 _EVENT_ID: _Json = {
     "name": "event_id",
     "in": "path",
@@ -59,6 +60,14 @@ _SCHEMAS: _Json = {
         "properties": {"success": {"type": "boolean"}},
         "required": ["success"],
     },
+    "Event": {  # tools take the schema of a stream for that of each event
+        "type": "object",
+        "properties": {
+            "event": {"enum": ["generating", "complete", "error", "heartbeat"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+        "required": ["event", "data"],
+    },
     "Files": {
         "type": "object",
         "properties": {
@@ -67,7 +76,6 @@ _SCHEMAS: _Json = {
                 "items": {"type": "string", "contentMediaType": "application/octet-stream"},
             }
         },
-        "required": ["files"],
     },
     "Refusal": {
         "type": "object",
@@ -195,7 +203,7 @@ class _Writer:
         }
         listed = {
             "type": "object",
-            "properties": {"data": self._list(inputs), "session_hash": _STRING},
+            "properties": {"data": self._list(inputs), "session_hash": _SESSION},
             "required": ["data"],
         }
         ran = {
@@ -216,7 +224,7 @@ class _Writer:
         stream = {
             "200": {
                 "description": _EVENTS,
-                "content": {"text/event-stream": {"schema": _STRING}},
+                "content": {"text/event-stream": {"schema": _ref("Event")}},
             },
             **self._refusals(400, 404),
         }
