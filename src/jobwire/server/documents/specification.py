@@ -72,8 +72,8 @@ _SCHEMAS: _Json = {
         "type": "object",
         "properties": {
             "files": {
-                "type": "array",
-                "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                "description": "A file; the field may be repeated.",
+                "contentMediaType": "application/octet-stream",
             }
         },
     },
