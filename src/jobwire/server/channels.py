@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from jobwire.exceptions import QueueFullError
 from jobwire.protocol.messages import Estimation, Progress, encode_message
 from jobwire.server.context import Session
 from jobwire.server.delivery import Bell, Delivery
@@ -26,6 +27,9 @@ PROGRESS_INTERVAL = 0.05
 RANK_INTERVAL = 1.0
 """Seconds after which a waiting job's rank is looked at again."""
 
+EVICTION_TRIES = 16
+"""How many of the oldest sessions are looked at to make room for a new one."""
+
 RANKS_PER_SECOND = 100
 """How many ranks a session is told in a second, however many of its jobs wait."""
 
@@ -39,6 +43,7 @@ class Channel:
     Attributes:
         session: What the app sees of it.
         bell: Rings for the stream that is open; None if none is.
+        streams: How many it has had.
         ended: When its stream was last ended by us, in monotonic seconds.
         last_used: When it was last heard of, in monotonic seconds.
     """
@@ -48,12 +53,14 @@ class Channel:
     ) -> None:
         self.session = session
         self.bell: Bell | None = None
+        self.streams = 0
         self.ended = float("-inf")
         self.last_used = now
         self._store = store
         self._queue = queue
         self._delivery = delivery
-        self._pending: dict[str, int] = {}  # jobs, and how many of their events were sent
+        self._jobs: dict[str, int] = {}  # and how many of their events were sent
+        self._told: set[str] = set()  # of these, those whose outcome was sent
         self._news: dict[str, None] = {}  # of these, those with something new
         self._held: set[str] = set()  # of these, those that must not be told of yet
         self._progress: dict[str, None] = {}  # of these, those whose progress changed
@@ -65,38 +72,56 @@ class Channel:
     @property
     def pending(self) -> bool:
         """Whether a job of it has not ended, or its end was not sent."""
-        return bool(self._pending)
+        return len(self._jobs) > len(self._told)
 
     @property
     def busy(self) -> bool:
-        """Whether it must not be forgotten."""
-        return self.pending or self.bell is not None
+        """Whether somebody would miss it: it has a stream, or a job that has not ended."""
+        return self.bell is not None or any(id in self._queue.jobs for id in self._jobs)
 
     @property
     def jobs(self) -> list[str]:
-        """The ids of those jobs."""
-        return list(self._pending)
+        """The ids of its jobs whose outcome nobody has confirmed."""
+        return list(self._jobs)
+
+    def attach(self, bell: Bell) -> None:
+        """Open a stream: it takes over from one that is open.
+
+        What a stream told before it broke may not have arrived, so the next one tells all of
+        its jobs from their beginning.
+        """
+        if self.bell is not None:
+            self.bell.ring()
+        self.bell = bell
+        self.streams += 1
+        self._told.clear()
+        for id in self._jobs:
+            self._jobs[id] = 0
+            self._news[id] = None
+            self._waiting[id] = None
+
+    def detach(self, *, now: float) -> None:
+        """End the stream in the ordinary way: what was told has arrived."""
+        self.bell = None
+        self.ended = now
+        for id in list(self._told):
+            self.drop(id)
 
     def add(self, id: str, *, delay: float = 0.0) -> None:
         """Tell the session of a job.
 
         Args:
             id: The job.
-            delay: Seconds before a stream that is open already may tell of it.
+            delay: Seconds before it may be told of.
         """
-        self._pending[id] = 0
+        self._jobs[id] = 0
         self._waiting[id] = None
         self._delivery.follow(id, self)
-        if delay and self.bell is not None:
+        if delay:
             self._held.add(id)
             asyncio.get_running_loop().call_later(delay, self._release, id)
         else:
-            self._news[id] = None
-            self._ring()
-
-    def _release(self, id: str) -> None:
-        self._held.discard(id)
-        self.notify(id, progress=False)
+            self.notify(id, progress=False)
 
     def drop(self, id: str) -> None:
         """Tell it no more."""
@@ -104,15 +129,19 @@ class Channel:
         self.forget(id)
 
     def notify(self, id: str, *, progress: bool) -> None:
-        if id not in self._held:
-            (self._progress if progress else self._news)[id] = None
-            self._ring()
+        if id not in self._jobs or id in self._held:
+            return  # all that happens to one that is held back is read when it is not
+        (self._progress if progress else self._news)[id] = None
+        if self.bell is not None:
+            self.bell.ring()
 
     def forget(self, id: str) -> None:
-        self._pending.pop(id, None)
-        self._waiting.pop(id, None)
-        self._units.pop(id, None)
-        self._ring()
+        for table in (self._jobs, self._news, self._progress, self._waiting, self._units):
+            table.pop(id, None)
+        self._told.discard(id)
+        self._held.discard(id)
+        if self.bell is not None:
+            self.bell.ring()
 
     def collect(self, now: float) -> bytes:
         """Return what there is to send now, framed; empty if there is nothing."""
@@ -122,11 +151,13 @@ class Channel:
             id = next(iter(self._news))
             del self._news[id]  # before it is read: what comes later makes it news again
             size += self._read(id, events)
-        if now >= self._next_progress and self._progress:
+        # Not before all else: progress must not come before the start of its job.
+        if not self._news and now >= self._next_progress and self._progress:
             self._collect_progress(events)
             self._next_progress = now + PROGRESS_INTERVAL
-        if now >= self._next_rank and self._waiting:
-            self._collect_ranks(events)
+        if not self._news and now >= self._next_rank and self._waiting:
+            for id in self._waiting.keys() - self._held:
+                self._tell_rank(id, events)
             self._next_rank = now + max(RANK_INTERVAL, len(self._waiting) / RANKS_PER_SECOND)
         if not events:
             return b""
@@ -141,13 +172,14 @@ class Channel:
             due.append(self._next_rank - now)
         return min(due) if due else None
 
-    def _ring(self) -> None:
-        if self.bell is not None:
-            self.bell.ring()
+    def _release(self, id: str) -> None:
+        self._held.discard(id)
+        for progress in (False, True):
+            self.notify(id, progress=progress)
 
     def _read(self, id: str, events: list[bytes]) -> int:
-        after = self._pending.get(id)
-        if after is None:
+        after = self._jobs.get(id)
+        if after is None or id in self._told:
             return 0
         try:
             more, ended = self._store.read(id, after, max_size=CHUNK_SIZE)
@@ -155,13 +187,14 @@ class Channel:
             self.forget(id)
             return 0
         size = sum(map(len, more))
-        if ended:
-            self.drop(id)
-        elif more:
-            self._pending[id] = after + len(more)
+        if more:
+            self._jobs[id] = after + len(more)
             self._waiting.pop(id, None)
-            if size >= CHUNK_SIZE:
-                self._news[id] = None  # there may be more
+        if ended:
+            self._told.add(id)
+            self._units.pop(id, None)
+        elif size >= CHUNK_SIZE:
+            self._news[id] = None  # there may be more
         elif self._waiting.get(id, ()) is None:
             self._tell_rank(id, events)
         events += more
@@ -170,17 +203,12 @@ class Channel:
     def _collect_progress(self, events: list[bytes]) -> None:
         for id in self._progress:
             job = self._queue.jobs.get(id)
-            if id not in self._pending or job is None or job.run is None:
+            if job is None or job.run is None or job.run.units is None:
                 continue
-            units = job.run.units
-            if units is not None and units is not self._units.get(id):
-                self._units[id] = units
-                events.append(encode_message(Progress(id, units)))
+            if job.run.units is not self._units.get(id):
+                self._units[id] = job.run.units
+                events.append(encode_message(Progress(id, job.run.units)))
         self._progress.clear()
-
-    def _collect_ranks(self, events: list[bytes]) -> None:
-        for id in self._waiting.keys() - self._held:
-            self._tell_rank(id, events)
 
     def _tell_rank(self, id: str, events: list[bytes]) -> None:
         job = self._queue.jobs.get(id)
@@ -227,41 +255,53 @@ class Channels:
         return channel
 
     def open(self, hash: str, username: str | None) -> Channel:
-        """Return a session's channel; a new one if it has none."""
+        """Return a session's channel; a new one if it has none.
+
+        Raises:
+            QueueFullError: There are too many, and somebody would miss each of them.
+        """
         channel = self.get(hash, username)
         if channel is None:
-            now = self._clock()
-            channel = self._make(Session(hash, username), now)
-            self._channels[username, hash] = channel
-            if len(self._channels) > self._most:
+            if len(self._channels) >= self._most:
                 self._evict()
+            channel = self._make(Session(hash, username), self._clock())
+            self._channels[username, hash] = channel
         return channel
 
     def forget_if_empty(self, channel: Channel) -> None:
         """Forget a session in which there is nothing that its next call would miss."""
         key = channel.session.username, channel.session.id or ""
-        if self._channels.get(key) is channel and not channel.busy and not channel.session.state:
+        empty = channel.bell is None and not channel.jobs and not channel.session.state
+        if empty and self._channels.get(key) is channel:
             del self._channels[key]
 
     def expire(self) -> float | None:
         """Forget what was not used for long; return the seconds until the next is due."""
         now = self._clock()
-        while self._channels:
+        for _ in range(len(self._channels)):
             key, channel = next(iter(self._channels.items()))
             if channel.last_used + self._ttl > now:
                 return channel.last_used + self._ttl - now
             if channel.busy:
                 self._touch(key, channel)
             else:
-                del self._channels[key]
-        return None
+                self._discard(key, channel)
+        return self._ttl if self._channels else None
 
     def _touch(self, key: tuple[str | None, str], channel: Channel) -> None:
         channel.last_used = self._clock()
         self._channels.move_to_end(key)
 
+    def _discard(self, key: tuple[str | None, str], channel: Channel) -> None:
+        del self._channels[key]
+        for id in channel.jobs:
+            channel.drop(id)
+
     def _evict(self) -> None:
-        for key, channel in self._channels.items():
+        for _ in range(EVICTION_TRIES):
+            key, channel = next(iter(self._channels.items()))
             if not channel.busy:
-                del self._channels[key]
+                self._discard(key, channel)
                 return
+            self._channels.move_to_end(key)
+        raise QueueFullError(f"There are too many sessions: {len(self._channels)}.", status=503)

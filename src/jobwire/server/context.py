@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from msgspec import Struct
 
 from jobwire.exceptions import JobCancelledError
+from jobwire.server.values import well_formed
 from jobwire.types import ProgressUnit
 
 __all__ = ("Bar", "CancelToken", "Progress", "Request", "Running", "Session", "current_run", "log")
@@ -95,6 +96,8 @@ class CancelToken:
 
     def __init__(self, run: Running | None = None) -> None:
         self._run = run
+        if run is not None and run.stop_event is None:
+            run.stop_event = threading.Event()
 
     @property
     def cancelled(self) -> bool:
@@ -109,11 +112,9 @@ class CancelToken:
         run = self._run
         if run is None:
             raise RuntimeError("this token belongs to no job; take it as a parameter")
-        if run.stop_event is None:
-            run.stop_event = threading.Event()
-        if run.stopped:  # perhaps between the check and the making of the event
-            return True
-        run.stop_event.wait(timeout)
+        # It may have been stopped before the event was there.
+        if not run.stopped and run.stop_event is not None:
+            run.stop_event.wait(timeout)
         return run.stopped
 
     def raise_if_cancelled(self) -> None:
@@ -157,7 +158,7 @@ class Bar(Generic[T]):
         """Take the bar away. An iterable that runs out, or is left, does it by itself."""
         bars = self._progress._bars()
         if self._open and self in bars:
-            del bars[bars.index(self) :]  # with those that were opened inside and left open
+            bars.remove(self)
         self._open = False
 
     def __len__(self) -> int:
@@ -301,7 +302,26 @@ class Progress:
         units = [bar._unit() for bar in run.bars]
         if last is not None:
             units.append(last)
-        run.tell_progress(units)
+        run.tell_progress([_sendable(unit) for unit in units])
+
+
+def _sendable(unit: ProgressUnit) -> ProgressUnit:
+    """Return a bar of what functions give: any number, such as numpy's, and any text."""
+    return ProgressUnit(
+        index=_number(unit.index),
+        length=_number(unit.length),
+        unit=_text(unit.unit),
+        progress=_number(unit.progress),
+        desc=_text(unit.desc),
+    )
+
+
+def _number(value: Any) -> int | float | None:
+    return value if value is None or type(value) in (int, float) else float(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else well_formed(str(value))
 
 
 class _Log:

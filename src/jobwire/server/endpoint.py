@@ -93,9 +93,11 @@ class Endpoint:
         return Session in self.signature.injected.values()
 
     @property
-    def gives_files(self) -> bool:
-        """Whether what it gives has to be copied, which takes time."""
-        return any(slot.component == "file" for slot in self.signature.outputs)
+    def may_give_files(self) -> bool:
+        """Whether files may be in what it gives, which are copied, which takes time."""
+        return any(
+            not slot.schema or "FileData" in repr(slot.schema) for slot in self.signature.outputs
+        )
 
     @property
     def is_async(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import Generic, TypeVar
+from collections import deque
+from heapq import heappop, heappush
+from typing import Any, Generic, TypeVar, cast
 
 __all__ = ("Line", "Place")
 
@@ -19,41 +21,37 @@ _TRIM = 1024
 class Line(Generic[T]):
     """Higher priority first; then the sharers in turns; then first come, first served.
 
-    Turns are those of fair queueing: the first job of each sharer comes before the
-    second of any, counted from the turn that is being served. Somebody who joins with
-    one job so waits for at most one job of each other sharer, however many those have.
+    Turns are those of fair queueing: the first job of each sharer comes before the second
+    of any, counted from the turn that is being served. Somebody who joins with one job so
+    waits for at most one job of each other sharer, however many those have; and nobody
+    gains by sending jobs one after the other instead of all at once.
 
     A job's place is fixed when it joins, so the line is a sorted list. Joining, leaving
     and asking for a rank take a binary search and at most one move of pointers within a
     block of memory; taking the next takes neither. Not thread-safe.
     """
 
-    __slots__ = ("_arrivals", "_entries", "_head", "_served", "_turns")
+    __slots__ = ("_arrivals", "_entries", "_head", "_levels")
 
     def __init__(self) -> None:
-        self._entries: list[tuple[int, int, int, str, T]] = []
-        self._head = 0  # entries before it were taken
+        # Those before the head were taken, and are None: they hold nothing in memory.
+        self._entries: list[Any] = []
+        self._head = 0
         self._arrivals = 0
-        self._served: dict[int, int] = {}  # by priority: the turn being served
-        # By priority and sharer: the turn of its last job, and how many wait.
-        self._turns: dict[tuple[int, str], list[int]] = {}
+        self._levels: dict[int, _Level] = {}  # by priority
 
     def __len__(self) -> int:
         return len(self._entries) - self._head
 
     def join(self, item: T, *, sharer: str, priority: int = 0) -> Place:
         """Put an item in the line and return its place."""
-        served = self._served.get(priority, 0)
-        mine = self._turns.get((priority, sharer))
-        if mine is None:
-            mine = self._turns[priority, sharer] = [served, 1]
-        else:
-            mine[0] += 1
-            mine[1] += 1
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = _Level()
         self._arrivals += 1
-        entry = (-priority, mine[0], self._arrivals, sharer, item)
+        entry = (-priority, level.join(sharer), self._arrivals, sharer, item)
         entries = self._entries
-        if not entries or entries[-1] < entry:
+        if not len(self) or entries[-1] < entry:
             entries.append(entry)
         else:
             insort(entries, entry, lo=self._head)
@@ -70,13 +68,12 @@ class Line(Generic[T]):
             IndexError: Nobody waits.
         """
         entry = self._entries[self._head]
-        self._served[-entry[0]] = entry[1]
+        self._entries[self._head] = None
         self._head += 1
-        self._gone(entry)
-        if self._head == len(self._entries) or self._head > _TRIM:
-            del self._entries[: self._head]
-            self._head = 0
-        return entry[4]
+        priority, turn, _, sharer, item = entry
+        self._levels[-priority].take(sharer, turn)
+        self._trim(-priority)
+        return cast("T", item)
 
     def leave(self, place: Place) -> T:
         """Remove the item at a place and return it.
@@ -84,10 +81,10 @@ class Line(Generic[T]):
         Raises:
             KeyError: It is not waiting.
         """
-        index = self._find(place)
-        entry = self._entries.pop(index)
-        self._gone(entry)
-        return entry[4]
+        priority, turn, _, sharer, item = self._entries.pop(self._find(place))
+        self._levels[-priority].leave(sharer, turn)
+        self._trim(-priority)
+        return cast("T", item)
 
     def rank(self, place: Place) -> int:
         """Return how many are ahead of the item at a place.
@@ -104,11 +101,57 @@ class Line(Generic[T]):
             raise KeyError(place)
         return index
 
-    def _gone(self, entry: tuple[int, int, int, str, T]) -> None:
-        key = -entry[0], entry[3]
-        mine = self._turns[key]
-        mine[1] -= 1
-        if not mine[1]:
-            del self._turns[key]
-        if not len(self) and len(self._served) > 1:
-            self._served.clear()
+    def _trim(self, priority: int) -> None:
+        if not self._levels[priority].waiting:
+            del self._levels[priority]
+        if self._head == len(self._entries) or self._head > _TRIM:
+            del self._entries[: self._head]
+            self._head = 0
+
+
+class _Level:
+    """The turns of those who wait with one priority; forgotten when nobody does."""
+
+    __slots__ = ("_left", "_served", "_turns", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._served = 0  # the turn that is being served
+        # By sharer: the turns of its waiting jobs, in order, after that of its last one that
+        # was taken. It is needed until that turn is over.
+        self._turns: dict[str, deque[int]] = {}
+        self._left: list[tuple[int, str]] = []  # heap: those of whom nothing waits, and when
+
+    def join(self, sharer: str) -> int:
+        turns = self._turns.get(sharer)
+        if turns is None:
+            turns = self._turns[sharer] = deque((self._served - 1,))
+        turn = max(self._served, turns[-1] + 1)
+        turns.append(turn)
+        self.waiting += 1
+        return turn
+
+    def take(self, sharer: str, turn: int) -> None:
+        turns = self._turns[sharer]
+        turns.popleft()  # that of the one before
+        self.waiting -= 1
+        if len(turns) == 1:
+            heappush(self._left, (turn, sharer))
+        self._served = turn
+        while self._left and self._left[0][0] < turn:
+            last, gone = heappop(self._left)
+            turns = self._turns.get(gone, deque())
+            if len(turns) == 1 and turns[0] == last:
+                del self._turns[gone]
+
+    def leave(self, sharer: str, turn: int) -> None:
+        turns = self._turns[sharer]
+        self.waiting -= 1
+        if turns[-1] == turn:
+            turns.pop()
+        elif turns[1] == turn:
+            del turns[1]
+        else:
+            del turns[bisect_left(turns, turn, lo=1)]
+        if len(turns) == 1:
+            heappush(self._left, (turns[0], sharer))

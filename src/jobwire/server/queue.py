@@ -21,7 +21,7 @@ from jobwire.server.executors.loop import LoopExecutor
 from jobwire.server.executors.thread import ThreadExecutor
 from jobwire.server.job import Job
 from jobwire.server.run import Outcome, Run, cancelled_event, failed_event
-from jobwire.server.stores.base import Store, Ticket
+from jobwire.server.stores.base import JobNotFoundError, Store, Ticket
 
 __all__ = ("Cancellation", "Estimate", "Queue")
 
@@ -37,6 +37,8 @@ Cancellation = str
   says that nobody wants its result.
 - ``ended``: it had its outcome already.
 """
+
+_STOPPED = AppError("the server was stopped before the job was over", title="Stopped")
 
 _RUNNING: Mapping[str, Cancellation] = {
     "function": "told",
@@ -115,6 +117,7 @@ class Queue:
         self._joined: dict[_Group, None] = {}  # lines that jobs have joined a moment ago
         self._lock = threading.Lock()
         self._limited: dict[Endpoint, deque[Run]] = {}  # those with a time limit; oldest first
+        self._timed: set[Endpoint] = set()  # of these, those with a timer
         self._closed = False
         self._threads = ThreadExecutor(max_threads, self._next)
         self._tasks = LoopExecutor(self._loop, self._next)
@@ -143,15 +146,18 @@ class Queue:
             job.session.id,
             job.session.username,
         )
+        group = self._groups.get(endpoint.concurrency_id)
+        if group is None:
+            group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
         self.jobs[job.id] = job  # before a thread can claim it
         try:
             await self._store.enqueue(ticket, max_waiting=self._max_size)
         except BaseException:
-            del self.jobs[job.id]
+            self.jobs.pop(job.id, None)
             raise
-        group = self._groups.get(endpoint.concurrency_id)
-        if group is None:
-            group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
+        if self._closed:
+            self.end(job, failed_event(job.id, _STOPPED, show=True), "failed")
+            return
         if not self._joined:
             # Once for all that join in this turn of the loop: a thread that is woken for each
             # of them would take the interpreter lock as often.
@@ -175,13 +181,16 @@ class Queue:
         if job is None or not self.end(job, cancelled_event(id), "cancelled"):
             self._store.ticket(id)
             return "ended"
-        if removed or job.run is None:
+        if removed or job.run is None or not job.run.started:
             return "removed"
         return _RUNNING[job.endpoint.signature.kind] if len(job.run.jobs) == 1 else "told"
 
     def end(self, job: Job, event: ProcessCompleted, outcome: Outcome) -> bool:
         """Settle a job's outcome from outside of its run; False if it has one."""
-        if not self._store.finish(job.id, encode_message(event)):
+        try:
+            if not self._store.finish(job.id, encode_message(event)):
+                return False
+        except JobNotFoundError:
             return False
         self._ended(job, outcome)
         run = job.run
@@ -217,9 +226,8 @@ class Queue:
         self._closed = True
         self._threads.close()
         self._tasks.close()
-        stopped = AppError("the server was stopped before the job was over", title="Stopped")
         for job in list(self.jobs.values()):
-            self.end(job, failed_event(job.id, stopped, show=True), "failed")
+            self.end(job, failed_event(job.id, _STOPPED, show=True), "failed")
 
     # -- slots --------------------------------------------------------------------
 
@@ -262,10 +270,9 @@ class Queue:
         group = self._groups[endpoint.concurrency_id]
         with self._lock:
             group.running.pop(run, None)
-            if run.elapsed:
-                endpoint.seconds += run.elapsed
-                if run.succeeded:
-                    endpoint.durations.add(run.elapsed)
+            endpoint.seconds += run.elapsed
+            if run.succeeded:
+                endpoint.durations.add(run.elapsed)
         return self._claim(group)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
@@ -280,23 +287,28 @@ class Queue:
             self._loop.call_soon_threadsafe(self._watch, run, run.endpoint.time_limit)
 
     def _watch(self, run: Run, limit: float) -> None:
-        # All runs of an endpoint have the same limit, so the oldest is due first.
+        # All runs of an endpoint have the same limit, so the oldest is due first, and one
+        # timer will do.
         runs = self._limited.setdefault(run.endpoint, deque())
-        while runs and runs[0].elapsed:
+        while runs and runs[0].over:
             runs.popleft()
         runs.append(run)
-        if len(runs) == 1:
-            self._loop.call_at(run.started + limit, self._expire, runs, limit)
+        if run.endpoint not in self._timed:
+            self._timed.add(run.endpoint)
+            self._loop.call_at(run.started + limit, self._expire, run.endpoint, limit)
 
-    def _expire(self, runs: deque[Run], limit: float) -> None:
+    def _expire(self, endpoint: Endpoint, limit: float) -> None:
+        runs = self._limited[endpoint]
         now = time.monotonic()
-        while runs and (runs[0].elapsed or runs[0].started + limit <= now):
+        while runs and (runs[0].over or runs[0].started + limit <= now):
             run = runs.popleft()
             error = AppError(
-                f"{run.endpoint.label} took longer than its time limit of {limit:g} s",
+                f"{endpoint.label} took longer than its time limit of {limit:g} s",
                 title="Time limit",
             )
             for job in run.jobs:
                 self.end(job, failed_event(job.id, error, show=True), "failed")
         if runs:
-            self._loop.call_at(runs[0].started + limit, self._expire, runs, limit)
+            self._loop.call_at(runs[0].started + limit, self._expire, endpoint, limit)
+        else:
+            self._timed.discard(endpoint)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Raw, Struct
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import (
     HTMLResponse,
@@ -20,8 +21,7 @@ from starlette.responses import (
     RedirectResponse,
     Response,
 )
-from starlette.routing import BaseRoute, Route
-from starlette.routing import Router as StarletteRouter
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobwire.exceptions import EndpointNotFoundError, JobwireError, QueueFullError, shown
@@ -119,25 +119,37 @@ class Router:
     """Finds the handler of a request, as an ASGI application.
 
     Most requests are for a path that has no parameter in it: those are looked up. The rest
-    is Starlette's.
+    is matched by Starlette's routes.
     """
 
     def __init__(self, table: Iterable[tuple[str, str, Handler]]) -> None:
         self._fixed: dict[tuple[str, str], Handler] = {}
-        routes: list[BaseRoute] = []
+        self._routes: list[Route] = []
         for method, path, handler in table:
             if "{" not in path:
                 self._fixed[method, path] = handler
-            routes.append(Route(path, _Answering(handler), methods=[method]))
-        self._router = StarletteRouter(routes, redirect_slashes=False, default=_not_found)
+            self._routes.append(Route(path, _Answering(handler), methods=[method]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            handler = self._fixed.get((scope["method"], route_path(scope)))
-            if handler is not None:
-                await _answer(handler, scope, receive, send)
+        if scope["type"] != "http":
+            return  # the guard has closed it
+        handler = self._fixed.get((scope["method"], route_path(scope)))
+        if handler is not None:
+            await _answer(handler, scope, receive, send)
+            return
+        allowed: set[str] = set()
+        for route in self._routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                await route.handle({**scope, **found}, receive, send)
                 return
-        await self._router(scope, receive, send)
+            if match is Match.PARTIAL:
+                allowed |= route.methods or set()
+        response = _detail(404, "Not Found")
+        if allowed:
+            response = _detail(405, "Method Not Allowed")
+            response.headers["allow"] = ", ".join(sorted(allowed))
+        await response(scope, receive, send)
 
 
 class _Answering:
@@ -155,11 +167,9 @@ async def _answer(handler: Handler, scope: Scope, receive: Receive, send: Send) 
         response = await handler(HTTPRequest(scope, receive))
     except JobwireError as error:
         response = _refusal(error)
+    except ClientDisconnect:
+        return  # nobody is left to answer
     await response(scope, receive, send)
-
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    await _detail(404, "Not Found")(scope, receive, send)
 
 
 class Routes:
@@ -224,8 +234,8 @@ class Routes:
         endpoint = self._service.find(_index(body.fn_index))
         caller = _caller(request, body.session_hash)
         channel = self._channel(body.session_hash, caller)
-        job = await self._submit(endpoint, body.data, caller, channel=channel)
-        return _accepted(job)
+        values, data = _values(body)
+        return _accepted(await self._submit(endpoint, values, data, caller, channel=channel))
 
     async def data(self, request: HTTPRequest) -> EventStream:
         hash = request.query_params.get("session_hash")
@@ -238,7 +248,7 @@ class Routes:
         endpoint = self._service.find(request.path_params["name"])
         body = _decode(await request.body(), _JoinBody)
         caller = _caller(request, body.session_hash)
-        return _accepted(await self._submit(endpoint, body.data, caller))
+        return _accepted(await self._submit(endpoint, *_values(body), caller))
 
     async def call_named(self, request: HTTPRequest) -> Response:
         endpoint = self._service.find(request.path_params["name"])
@@ -247,8 +257,9 @@ class Routes:
             values = endpoint.signature.decode_named(named)
         except InputError as error:
             raise _InvalidCallError(endpoint, error) from None
-        data = Raw(msgspec.json.encode(values))
-        return _accepted(await self._submit(endpoint, data, _caller(request, None)))
+        # As the stdlib writes it: NaN and halves of surrogate pairs are for `decode` to judge.
+        data = json.dumps(values).encode()
+        return _accepted(await self._submit(endpoint, values, data, _caller(request, None)))
 
     async def call_data(self, request: HTTPRequest) -> EventStream:
         id = request.path_params["event_id"]
@@ -264,7 +275,8 @@ class Routes:
         name = request.path_params["name"]
         endpoint = self._service.find(name if body.fn_index is None else _index(body.fn_index))
         service = self._service
-        job = await self._submit(endpoint, body.data, _caller(request, body.session_hash))
+        caller = _caller(request, body.session_hash)
+        job = await self._submit(endpoint, *_values(body), caller)
         ended = await outcome(job.id, store=service.store, delivery=service.delivery)
         output = bytes(ended.output)
         if ended.success and output != b"{}":
@@ -295,9 +307,14 @@ class Routes:
         return EventStream(alive(lambda: channels.get(hash, user)))
 
     async def _submit(
-        self, endpoint: Endpoint, data: Raw, caller: Caller, *, channel: Channel | None = None
+        self,
+        endpoint: Endpoint,
+        values: list[Any],
+        data: bytes,
+        caller: Caller,
+        *,
+        channel: Channel | None = None,
     ) -> Job:
-        values = _decode(bytes(data), list[Any], place=("body", "data"))
         session: Session | None = None
         if channel is not None:
             session = channel.session
@@ -305,7 +322,7 @@ class Routes:
             session = self._channel(caller.request.session_hash, caller).session
         try:
             return await self._service.submit(
-                endpoint, values, bytes(data), caller, channel=channel, session=session
+                endpoint, values, data, caller, channel=channel, session=session
             )
         except InputError as error:
             raise _InvalidCallError(endpoint, error) from None
@@ -475,6 +492,11 @@ def _decode(data: bytes, type: type[T], *, place: tuple[str, ...] = ("body",)) -
         except (ValueError, msgspec.MsgspecError, AttributeError, RecursionError) as error:
             reason = error
     raise _BadBodyError(f"{reason}: {shown(data)}", place=place)
+
+
+def _values(body: _JoinBody) -> tuple[list[Any], bytes]:
+    data = bytes(body.data)
+    return _decode(data, list[Any], place=("body", "data")), data
 
 
 def _index(value: int | str) -> int:

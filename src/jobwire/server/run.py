@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec import Raw
@@ -35,7 +36,8 @@ from jobwire.server.context import (
     Session,
     current_run,
 )
-from jobwire.server.stores.base import LogFullError, Store
+from jobwire.server.stores.base import JobNotFoundError, LogFullError, Store
+from jobwire.server.values import well_formed
 from jobwire.types import ProgressUnit
 
 if TYPE_CHECKING:
@@ -45,6 +47,11 @@ if TYPE_CHECKING:
 __all__ = ("INJECTABLE", "Outcome", "Run", "cancelled_event", "failed_event")
 
 T = TypeVar("T")
+
+MAX_TEXT = 20_000
+"""Characters of a log line or an error: enough for a traceback, for whoever sends one."""
+
+_PLAIN = (str, int, float, NoneType)
 
 _logger = logging.getLogger("jobwire.server")
 
@@ -70,7 +77,8 @@ class Run:
         stopped: Its outcome is settled; the function should end.
         units: The progress bars, outermost first; None if the function shows none.
         started: Monotonic seconds; 0 before.
-        elapsed: Seconds that the function took; 0 before it is over.
+        elapsed: Seconds that the function took.
+        over: It has ended, or will not start.
         succeeded: The function came to its end.
     """
 
@@ -94,6 +102,7 @@ class Run:
         self.units: list[ProgressUnit] | None = None
         self.started = 0.0
         self.elapsed = 0.0
+        self.over = False
         self.succeeded = False
         self._store = store
         self._on_end = on_end
@@ -106,9 +115,9 @@ class Run:
 
     def execute(self) -> None:
         """Run a plain function or generator, in this thread. Does not raise."""
-        if not self._begin():
-            return
         try:
+            if not self._begin():
+                return
             args, kwargs = self._arguments()
             if self.endpoint.signature.kind == "function":
                 self._succeed(self.endpoint.function(*args, **kwargs))
@@ -127,15 +136,16 @@ class Run:
             self._fail(error)
         finally:
             self.elapsed = time.monotonic() - self.started
+            self.over = True
 
     async def execute_async(self) -> None:
         """Run a coroutine function or asynchronous generator. Does not raise.
 
         Cancelling the task cancels the function.
         """
-        if not self._begin():
-            return
         try:
+            if not self._begin():
+                return
             args, kwargs = self._arguments()
             if self.endpoint.signature.kind == "coroutine":
                 result = await self.endpoint.function(*args, **kwargs)
@@ -156,10 +166,11 @@ class Run:
             self._fail(error)
         finally:
             self.elapsed = time.monotonic() - self.started
+            self.over = True
 
     async def _off_loop(self, send: Callable[[Any], T], result: Any) -> T:
         # Files are copied; that must not keep the loop from all else.
-        if self.endpoint.gives_files:
+        if self.endpoint.may_give_files and not isinstance(result, _PLAIN):
             return await asyncio.to_thread(send, result)
         return send(result)
 
@@ -181,21 +192,21 @@ class Run:
         self, message: str, level: Level, title: str, duration: float | None, visible: bool
     ) -> None:
         for job in self.jobs:
-            event = Log(job.id, message, level, duration, visible, title)
+            event = Log(job.id, _sendable(message), level, duration, visible, _sendable(title))
             self._append(job, encode_message(event))
 
     # -- inside ---------------------------------------------------------------------
 
     def _begin(self) -> bool:
         current_run.set(self)
-        self.started = self._step = time.monotonic()
         eta = self.endpoint.durations.mean
         # Those that were cancelled between being claimed and now are not run.
         self.jobs = [
             job
             for job in self.jobs
-            if self._store.append(job.id, encode_message(ProcessStarts(job.id, eta)))
+            if self._append(job, encode_message(ProcessStarts(job.id, eta)))
         ]
+        self.started = self._step = time.monotonic()
         if not self.jobs:
             return False
         self._on_start(self)
@@ -234,7 +245,10 @@ class Run:
         return self._append(job, encode_message(ProcessGenerating(job.id, output, success=True)))
 
     def _append(self, job: Job, event: bytes) -> bool:
-        return self._store.append(job.id, event)
+        try:
+            return self._store.append(job.id, event)
+        except JobNotFoundError:  # it was stopped so long ago that it has expired
+            return False
 
     def _succeed(self, result: Any = None) -> None:
         signature = self.endpoint.signature
@@ -265,24 +279,21 @@ class Run:
                     "%s raised when it was stopped", self.endpoint.label, exc_info=error
                 )
             return
-        outcome: Outcome = "failed"
-        if isinstance(error, (AppError, LogFullError)):
-            pass
-        elif isinstance(error, JobCancelledError):
-            outcome = "cancelled"  # the function gave up by itself
-        elif isinstance(error, asyncio.CancelledError):
-            error = AppError("the server was stopped before the job was over", title="Stopped")
-        else:
+        if not isinstance(error, (AppError, LogFullError, JobCancelledError)):
             _logger.error("%s failed", self.endpoint.label, exc_info=error)
         for job in self.jobs:
-            if outcome == "cancelled":
-                self._finish(job, cancelled_event(job.id), outcome)
+            if isinstance(error, JobCancelledError):  # the function gave up by itself
+                self._finish(job, cancelled_event(job.id), "cancelled")
             else:
                 event = failed_event(job.id, error, show=self.endpoint.show_errors)
-                self._finish(job, event, outcome)
+                self._finish(job, event, "failed")
 
     def _finish(self, job: Job, message: ProcessCompleted, outcome: Outcome) -> None:
-        if self._store.finish(job.id, encode_message(message)):
+        try:
+            ended = self._store.finish(job.id, encode_message(message))
+        except JobNotFoundError:
+            return
+        if ended:
             self._on_end(job, outcome)
 
 
@@ -303,16 +314,27 @@ def failed_event(id: str, error: BaseException, *, show: bool) -> ProcessComplet
     title, visible = "Error", True
     duration: float | None = 10.0
     if isinstance(error, AppError):
-        text = error.message
-        title, duration, visible = error.title, error.duration, error.visible
-    elif isinstance(error, LogFullError):
-        text = str(error)
-    elif show:
-        text = str(error) or type(error).__name__
+        text, title, visible = error.message, error.title, error.visible
+        duration = error.duration if isinstance(error.duration, int | float) else None
+    elif isinstance(error, LogFullError) or show:
+        text = _text(error)
     else:
         text = f"the function raised {type(error).__name__}; the server's log says more"
-    failure = Failure(text, duration, visible, title)
+    title = _sendable(title)
+    failure = Failure(_sendable(text), duration, bool(visible), title)
     return ProcessCompleted(id, cast("Output", failure), success=False, title=title)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # whoever wrote the error's class did not try this
+        return type(error).__name__
+
+
+def _sendable(text: object) -> str:
+    """Return what an app gave as a text, such that it can be sent."""
+    return well_formed(text if isinstance(text, str) else repr(text))[:MAX_TEXT]
 
 
 def _split(result: Any, jobs: int, outputs: int) -> list[Any]:

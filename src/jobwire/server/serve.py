@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     from jobwire.server.app import App
@@ -20,6 +23,15 @@ PORTS = range(7860, 7960)
 """Where `free_port` looks, as gradio."""
 
 BACKLOG = 2048
+
+MAX_HEAD_SIZE = 64 * 1024
+"""Bytes of a request's line and headers. Proxies allow 8 to 32 KiB."""
+
+HEAD_TIMEOUT = 30.0
+"""Seconds in which a request's head must arrive."""
+
+UNREAD_TIMEOUT = 60_000
+"""Milliseconds for which sent bytes may be unacknowledged."""
 
 GC_THRESHOLDS = (20_000, 20, 50)
 """Instead of Python's 700, 10 and 10."""
@@ -69,6 +81,60 @@ def run(
         server.run(sockets=[sock])
 
 
+class _Protocol(HttpToolsProtocol):
+    """HTTP whose requests must have their head together soon, and of a decent size.
+
+    uvicorn has no limit of either kind for this parser.
+    """
+
+    _head_size = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_timer is None:
+                self._expect_head()
+        super().data_received(data)
+        if self._in_head and self._head_size > MAX_HEAD_SIZE:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_size = 0
+        self._forget_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._refuse, b"408 Request Timeout")
+
+    def _forget_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._forget_timer()
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """A server that says when it has started, and settles the jobs before it stops."""
 
@@ -81,6 +147,22 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_start()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal, and then return: uvicorn's would raise the signal once more."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Before the streams are cut, so that they can tell how their jobs ended.
@@ -165,6 +247,11 @@ def _listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A client that is gone, or that reads nothing, is noticed by the kernel: what waits to
+        # be sent to it would be held for a quarter of an hour, or for ever.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT)
         sock.bind((host, port))
         sock.listen(BACKLOG)
     except OSError as error:
@@ -179,6 +266,9 @@ def _config(app: App, host: str, **options: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=host,
+        http=_Protocol,
+        # Anybody can send the headers of a proxy; who has one says so.
+        proxy_headers=bool(options.get("forwarded_allow_ips")),
         # The app writes the access log itself, without query strings.
         access_log=False,
         log_config=None,

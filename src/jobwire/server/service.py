@@ -64,7 +64,9 @@ class Service:
         self.started = time.monotonic()
         self.delivery = Delivery()
         self.store: Store = MemoryStore(
-            result_ttl=settings.result_ttl, max_log_size=settings.max_output_size
+            result_ttl=settings.result_ttl,
+            max_log_size=settings.max_output_size,
+            max_size=getattr(settings, "max_results_size", None),  # noqa: B009
         )
         self.store.open(self.delivery.wake)
         self.queue = Queue(
@@ -200,11 +202,11 @@ class Service:
         if not channel.pending:
             self.loop.call_later(EMPTY_TTL, self.channels.forget_if_empty, channel)
         elif self._abandon_after is not None:
-            self.loop.call_later(self._abandon_after, self._abandon, channel)
+            self.loop.call_later(self._abandon_after, self._abandon, channel, channel.streams)
 
-    def _abandon(self, channel: Channel) -> None:
-        if channel.bell is not None:
-            return
+    def _abandon(self, channel: Channel, streams: int) -> None:
+        if channel.streams != streams:
+            return  # it came back; what happened since is another matter
         for id in channel.jobs:
             job = self.queue.jobs.get(id)
             if job is not None and job.endpoint.signature.kind.endswith("generator"):

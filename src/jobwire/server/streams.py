@@ -20,6 +20,7 @@ from jobwire.protocol.messages import (
     decode_message,
     decode_value,
     encode_message,
+    encode_value,
 )
 from jobwire.protocol.sse import encode_event
 from jobwire.server.channels import Channel
@@ -34,6 +35,10 @@ proxies give up on a silent connection after 60."""
 
 WRITE_TIMEOUT = 60.0
 """Seconds that a client may take to read what was sent, before it counts as gone."""
+
+MAX_CALL_CHUNK = 1024 * 1024
+"""Bytes of outputs that the simple API makes of one piece of a log; of the others in it, only
+the last is sent."""
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -111,9 +116,7 @@ async def session_events(
         yield encode_event(encode_message(message))
         return
     bell = Bell()
-    if channel.bell is not None:
-        channel.bell.ring()
-    channel.bell = bell
+    channel.attach(bell)
     sent = time.monotonic()
     try:
         while channel.bell is bell:
@@ -132,8 +135,7 @@ async def session_events(
                 wait = min(wait, own)
             await bell.wait(wait)
         if channel.bell is bell:
-            channel.bell = None
-            channel.ended = time.monotonic()
+            channel.detach(now=time.monotonic())
             on_leave(channel)
         yield _CLOSE_STREAM
     finally:
@@ -158,8 +160,8 @@ class _Reader:
     def forget(self, id: str) -> None:
         self._bell.ring()
 
-    async def events(self) -> AsyncIterator[bytes | None]:
-        """Yield the log, to its end; None when nothing came for `HEARTBEAT_INTERVAL`.
+    async def events(self) -> AsyncIterator[list[bytes]]:
+        """Yield the log in pieces, to its end; an empty one after `HEARTBEAT_INTERVAL`.
 
         Raises:
             JobNotFoundError: There is no such job, or it expired meanwhile.
@@ -169,8 +171,8 @@ class _Reader:
         try:
             while True:
                 events, ended = self._store.read(self._id, after)
-                for event in events:
-                    yield event
+                if events:
+                    yield events
                 if ended:
                     return
                 after += len(events)
@@ -178,7 +180,7 @@ class _Reader:
                     due = time.monotonic() + HEARTBEAT_INTERVAL
                     await self._bell.wait(HEARTBEAT_INTERVAL)
                     if time.monotonic() >= due:
-                        yield None
+                        yield []
         finally:
             self._delivery.unfollow(self._id, self)
 
@@ -186,27 +188,41 @@ class _Reader:
 async def call_events(id: str, *, store: Store, delivery: Delivery) -> AsyncGenerator[bytes]:
     """Yield what the simple API tells of one job, from its beginning to its outcome.
 
-    Every output is whole. Anybody may read it, as often as they like, while the job's
-    results are kept.
+    Anybody may read it, as often as they like, while the job's results are kept. Every
+    output is whole. Who reads a long log of outputs that are large does not get each one of
+    them: there could be far more to send than the log is long.
     """
     values: list[Any] | None = None
     try:
-        async for event in _Reader(id, store=store, delivery=delivery).events():
-            if event is None:
-                yield encode_event(_NULL, event="heartbeat")
-                continue
-            message = decode_message(event)
-            if isinstance(message, ProcessGenerating):
-                data = decode_value(cast("msgspec.Raw", message.output.data))
-                if values is None:
+        async for events in _Reader(id, store=store, delivery=delivery).events():
+            chunk = [] if events else [encode_event(_NULL, event="heartbeat")]
+            size = 0
+            unsent = False
+            for event in events:
+                message = decode_message(event)
+                if isinstance(message, ProcessGenerating):
+                    data = decode_value(cast("msgspec.Raw", message.output.data))
+                    if values is not None:
+                        data = [apply_edits(*pair) for pair in zip(values, data, strict=True)]
                     values = data
-                else:
-                    values = [apply_edits(*pair) for pair in zip(values, data, strict=True)]
-                yield encode_event(msgspec.json.encode(values), event="generating")
-            elif isinstance(message, ProcessCompleted):
-                yield _call_outcome(event, message)
+                    unsent = size >= MAX_CALL_CHUNK
+                    if not unsent:
+                        chunk.append(_call_output(values))
+                        size += len(chunk[-1])
+                elif isinstance(message, ProcessCompleted):
+                    unsent = False  # the outcome has it
+                    chunk.append(_call_outcome(event, message))
+            if unsent:
+                chunk.append(_call_output(values))
+            if chunk:
+                yield b"".join(chunk)
+            await asyncio.sleep(0)  # a long log must not keep the loop from all else
     except JobNotFoundError:
         yield encode_event(b'"404: Not Found"', event="error")
+
+
+def _call_output(values: list[Any] | None) -> bytes:
+    return encode_event(encode_value(values), event="generating")
 
 
 def _call_outcome(event: bytes, message: ProcessCompleted) -> bytes:
@@ -239,8 +255,8 @@ async def outcome(id: str, *, store: Store, delivery: Delivery) -> Outcome:
         JobNotFoundError: There is no such job, or it expired meanwhile.
     """
     last = b""
-    async for event in _Reader(id, store=store, delivery=delivery).events():
-        last = event or last
+    async for events in _Reader(id, store=store, delivery=delivery).events():
+        last = events[-1] if events else last
     return _parts(last)
 
 

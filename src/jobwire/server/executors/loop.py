@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 
 from jobwire.server.executors.base import NextRun
 from jobwire.server.run import Run
@@ -44,17 +46,18 @@ class LoopExecutor:
 
     def _start(self, run: Run) -> None:
         if not self._closed:
-            self._tasks[run] = self._loop.create_task(self._execute(run))
+            # In a context of its own, not in that of whoever happens to start it.
+            task = self._loop.create_task(run.execute_async(), context=Context())
+            self._tasks[run] = task
+            # Not within the task: one that is cancelled before its first step runs nothing.
+            task.add_done_callback(partial(self._done, run))
 
     def _stop(self, run: Run) -> None:
         if (task := self._tasks.get(run)) is not None:
             task.cancel()
 
-    async def _execute(self, run: Run) -> None:
-        try:
-            await run.execute_async()
-        finally:
-            del self._tasks[run]
-            following = self._next_run(run)
-            if following is not None:
-                following.executor.start(following)
+    def _done(self, run: Run, task: asyncio.Task[None]) -> None:
+        del self._tasks[run]
+        following = self._next_run(run)
+        if following is not None:
+            following.executor.start(following)

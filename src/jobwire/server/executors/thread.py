@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextvars import copy_context
+from contextvars import Context
 from queue import SimpleQueue
 
 from jobwire.server.executors.base import NextRun
@@ -32,8 +32,9 @@ class ThreadExecutor:
         self._next_run = next_run
         self._ready: SimpleQueue[Run | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._backlog = 0  # runs that wait for a thread
         self._threads = 0
-        self._idle = 0
+        self._idle = 0  # threads that nothing was put aside for
         self._closed = False
 
     def start(self, run: Run) -> None:
@@ -41,7 +42,11 @@ class ThreadExecutor:
             if self._closed:
                 return
             self._ready.put(run)
-            if self._ready.qsize() <= self._idle or self._threads == self._max_threads:
+            if self._idle:
+                self._idle -= 1
+                return
+            if self._threads == self._max_threads:
+                self._backlog += 1
                 return
             self._threads += 1
             number = self._threads
@@ -60,24 +65,18 @@ class ThreadExecutor:
                 self._ready.put(None)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            run = self._ready.get()
-            with self._lock:
-                self._idle -= 1
-            while run is not None:
+        while (run := self._ready.get()) is not None:
+            following: Run | None = run
+            while following is not None:
                 # In a context of its own, so that a function's variables do not leak.
-                copy_context().run(run.execute)
-                following = self._next_run(run)
+                Context().run(following.execute)
+                following = self._next_run(following)
                 # Others that wait for a thread come first: a long line takes turns with them.
-                if following is not None and (
-                    following.executor is not self or not self._ready.empty()
-                ):
+                if following is not None and (following.executor is not self or self._backlog):
                     following.executor.start(following)
                     following = None
-                run = following
-                if self._closed:
-                    return
-            if self._closed:
-                return
+            with self._lock:
+                if self._backlog:
+                    self._backlog -= 1
+                else:
+                    self._idle += 1

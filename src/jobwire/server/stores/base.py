@@ -123,7 +123,7 @@ class Store(Protocol):
             max_waiting: How many jobs may wait in all lines; None is no limit.
 
         Raises:
-            QueueFullError: So many wait already.
+            QueueFullError: So many wait already, or there is no room for more.
         """
         ...
 
@@ -157,6 +157,8 @@ class Store(Protocol):
 
         Raises:
             JobNotFoundError: There is no such job.
+            LogFullError: The log would grow far too large. There is always room for the
+                outcome of a job that failed.
         """
         ...
 

@@ -21,8 +21,8 @@ from jobwire.server.stores.base import (
 
 __all__ = ("MemoryStore",)
 
-_SMALL = 4096
-"""Bytes of arguments that are not worth the trouble of dropping them early."""
+OUTCOME_SIZE = 256 * 1024
+"""Bytes that a log may be too long by with a job's outcome: a failure can always be told."""
 
 
 class _Entry:
@@ -42,6 +42,8 @@ class MemoryStore:
     Args:
         result_ttl: Seconds for which a job's log is kept after its outcome.
         max_log_size: Bytes of one job's log.
+        max_size: Bytes of all logs and arguments. Beyond it, the oldest logs of jobs that have
+            ended are forgotten early, and then new jobs are refused; None is no limit.
         clock: Monotonic seconds.
     """
 
@@ -50,14 +52,18 @@ class MemoryStore:
         *,
         result_ttl: float,
         max_log_size: int,
+        max_size: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._result_ttl = result_ttl
         self._max_log_size = max_log_size
+        self._max_size = max_size
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._lines: dict[str, Line[_Entry]] = {}
         self._waiting = 0
+        self._size = 0  # bytes of all logs and arguments
+        self._expired: list[str] = []  # since `expire` was called last
         self._ended: deque[tuple[float, str]] = deque()  # when it ended; oldest first
         self._lock = Lock()
         self._on_event: Callable[[str], None] = lambda _: None
@@ -80,7 +86,9 @@ class MemoryStore:
                     f"Queue is full. Max size is {max_waiting} and size is {self._waiting}.",
                     status=503,
                 )
+            self._make_room(len(ticket.data))
             entry = self._entries[ticket.id] = _Entry(ticket)
+            self._size += len(ticket.data)
             line = self._lines.get(ticket.group)
             if line is None:
                 line = self._lines[ticket.group] = Line()
@@ -135,6 +143,7 @@ class MemoryStore:
                 raise LogFullError(self._max_log_size)
             entry.size += len(event)
             entry.events.append(event)
+            self._size += len(event)
         self._on_event(id)
         return True
 
@@ -143,10 +152,13 @@ class MemoryStore:
             entry = self._entry(id)
             if entry.ended:
                 return False
+            if entry.size + len(event) > self._max_log_size + OUTCOME_SIZE:
+                raise LogFullError(self._max_log_size)
             entry.size += len(event)
             entry.events.append(event)
             entry.ended = True
-            if len(entry.ticket.data) > _SMALL:
+            self._size += len(event) - len(entry.ticket.data)
+            if entry.ticket.data:
                 entry.ticket = replace(entry.ticket, data=b"")
             self._ended.append((self._clock(), id))
         self._on_event(id)
@@ -158,7 +170,7 @@ class MemoryStore:
             if entry.size <= max_size:
                 return Events(entry.events[after:], entry.ended)
             end, size = after, 0
-            while end < len(entry.events) and size < max_size:
+            while end < len(entry.events) and (end == after or size < max_size):
                 size += len(entry.events[end])
                 end += 1
             return Events(entry.events[after:end], entry.ended and end == len(entry.events))
@@ -168,14 +180,28 @@ class MemoryStore:
             return self._entry(id).ticket
 
     def expire(self) -> tuple[list[str], float | None]:
-        expired: list[str] = []
         with self._lock:
             due = self._clock() - self._result_ttl
             while self._ended and self._ended[0][0] <= due:
-                id = self._ended.popleft()[1]
-                del self._entries[id]
-                expired.append(id)
+                self._forget_oldest()
+            expired, self._expired = self._expired, []
             return expired, self._ended[0][0] - due if self._ended else None
+
+    def _make_room(self, size: int) -> None:
+        if self._max_size is None:
+            return
+        while self._size + size > self._max_size and self._ended:
+            self._forget_oldest()
+        if self._size + size > self._max_size:
+            raise QueueFullError(
+                f"Queue is full. Max size is {self._max_size} bytes and size is {self._size}.",
+                status=503,
+            )
+
+    def _forget_oldest(self) -> None:
+        id = self._ended.popleft()[1]
+        self._size -= self._entries.pop(id).size
+        self._expired.append(id)
 
     def _entry(self, id: str) -> _Entry:
         try:
