@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from gradio_client.utils import apply_diff
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import Json, json_values
 
 from jobwire.exceptions import RemoteProtocolError
-from jobwire.protocol.diff import apply_edits
+from jobwire.protocol.diff import apply_edits, make_edits
 
 # -- each operation --
 
@@ -401,3 +402,138 @@ def test_sequence_of_values_stays_right(indices: Indices, values: list[Json]) ->
     for old, new in pairwise(values):
         current = apply_edits(current, server_diff(old, new, indices))
         assert current == new
+
+
+# -- what is made here --
+
+
+def typed(value: Any) -> Any:
+    """The same, so that 1, 1.0 and True differ, as they do in JSON."""
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    return type(value), value
+
+
+def edited_by_all(old: Any, new: Any) -> list[list[Any]]:
+    """Make edits, have all who may read them make them, and return them."""
+    before = copy.deepcopy((old, new))
+    edits = make_edits(old, new)
+    assert typed(apply_edits(old, edits)) == typed(new)
+    assert typed(apply_diff(old, edits)) == typed(new)  # as a stock client does
+    assert (old, new) == before
+    return edits
+
+
+MADE: dict[str, tuple[Any, Any, list[Any]]] = {
+    "the same": ({"a": [1, "x", None]}, {"a": [1, "x", None]}, []),
+    "growing text": ("some", "something", [["append", [], "thing"]]),
+    "text from nothing": ("", "a", [["append", [], "a"]]),
+    "growing text deep": ([{"a": ["✓"]}], [{"a": ["✓✓"]}], [["append", [0, "a", 0], "✓"]]),
+    "other text": ("abc", "abd", [["replace", [], "abd"]]),
+    "shrinking text": ("abc", "ab", [["replace", [], "ab"]]),
+    "text to null": ("a", None, [["replace", [], None]]),
+    "another type": ([1], {"0": 1}, [["replace", [], {"0": 1}]]),
+    "one becomes true": ([1], [True], [["replace", [0], True]]),
+    "one becomes a fraction": ({"a": 1}, {"a": 1.0}, [["replace", ["a"], 1.0]]),
+    "false becomes null": ([False], [None], [["replace", [0], None]]),
+    "false becomes the empty text": (False, "", [["replace", [], ""]]),
+    "growing list": ([1], [1, 2, 3], [["add", [1], 2], ["add", [2], 3]]),
+    "shrinking list": ([1, 2, 3], [1], [["delete", [2], None], ["delete", [1], None]]),
+    "list to the empty list": ([[1]], [[]], [["delete", [0, 0], None]]),
+    "new key": ({}, {"a": 1}, [["add", ["a"], 1]]),
+    "lost key": ({"a": 1, "b": 2}, {"b": 2}, [["delete", ["a"], None]]),
+    "new name": ({"a": 1}, {"b": 1}, [["delete", ["a"], None], ["add", ["b"], 1]]),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "edits"), MADE.values(), ids=MADE)
+def test_edits_are_made(old: Any, new: Any, edits: list[Any]) -> None:
+    assert edited_by_all(old, new) == edits
+
+
+@given(small_values, small_values)
+def test_made_edits_give_the_new_value(old: Json, new: Json) -> None:
+    edited_by_all(old, new)
+
+
+@given(json_values(), json_values())
+def test_made_edits_of_any_values_give_the_new_value(old: Json, new: Json) -> None:
+    edited_by_all(old, new)
+
+
+lookalikes = st.recursive(
+    st.sampled_from([0, 1, True, False, None, 0.0, 1.0, "", "1", "0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=2),
+    max_leaves=8,
+)
+
+
+@given(lookalikes, lookalikes)
+@example([1], [True])
+@example({"a": 1.0}, {"a": 1})
+def test_values_that_python_takes_for_equal_are_told_apart(old: Json, new: Json) -> None:
+    edited_by_all(old, new)
+
+
+@given(nested, st.integers(0, 4))
+def test_made_edits_are_right_where_lists_shrink_or_grow(old: Json, keep: int) -> None:
+    new = shrunk(old, keep)
+    edited_by_all(old, new)
+    edited_by_all(new, old)
+
+
+@given(st.lists(small_values, min_size=2, max_size=6))
+def test_sequence_of_made_edits_stays_right(values: list[Json]) -> None:
+    ours = stock = values[0]
+    for old, new in pairwise(values):
+        edits = make_edits(old, new)
+        ours, stock = apply_edits(ours, edits), apply_diff(stock, edits)
+        assert typed(ours) == typed(stock) == typed(new)
+
+
+@given(small_values)
+def test_copy_of_a_value_needs_no_edits(value: Json) -> None:
+    assert make_edits(value, value) == []
+    assert make_edits(value, copy.deepcopy(value)) == []
+
+
+@given(st.text(max_size=30), st.text(min_size=1, max_size=30))
+def test_growing_text_is_one_append_of_the_suffix(text: str, suffix: str) -> None:
+    assert make_edits(text, text + suffix) == [["append", [], suffix]]
+    assert make_edits([{"a": text}], [{"a": text + suffix}]) == [
+        ["append", [0, "a"], suffix],
+    ]
+
+
+MANY: dict[str, tuple[Any, Any]] = {
+    "changed elements": ([0] * 101, [1] * 101),
+    "new elements": ([], [0] * 101),
+    "lost elements": ([0] * 101, []),
+    "new keys": ({}, {str(n): n for n in range(101)}),
+    "lost keys": ({str(n): n for n in range(101)}, {}),
+    "changed keys": ({str(n): n for n in range(101)}, {str(n): -n - 1 for n in range(101)}),
+    "some of each": (
+        [[0] * 60, {str(n): n for n in range(60)}],
+        [[1] * 60, {str(n): n for n in range(1)}],
+    ),
+    "some in each list": ([[0]] * 101, [[1]] * 101),
+    "elements of many lists": ([[]] * 30, [[1, 2, 3, 4]] * 30),
+    "deep": ({"a": [{"b": [0] * 101}]}, {"a": [{"b": [1] * 101}]}),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), MANY.values(), ids=MANY)
+def test_too_many_edits_are_one_that_replaces_all(old: Any, new: Any) -> None:
+    assert edited_by_all(old, new) == [["replace", [], new]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [([0] * 100, [1] * 100), ([], [0] * 100), ([0] * 100, []), ([0] * 500, [0] * 499 + [1])],
+)
+def test_edits_up_to_the_limit_are_made(old: Any, new: Any) -> None:
+    edits = edited_by_all(old, new)
+    assert 1 <= len(edits) <= 100
+    assert all(path for _, path, _ in edits)

@@ -95,10 +95,12 @@ class Channel:
         self.bell = bell
         self.streams += 1
         self._told.clear()
+        self._units.clear()
         for id in self._jobs:
             self._jobs[id] = 0
-            self._news[id] = None
             self._waiting[id] = None
+            for progress in (False, True):
+                self.notify(id, progress=progress)
 
     def detach(self, *, now: float) -> None:
         """End the stream in the ordinary way: what was told has arrived."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from heapq import heappop, heappush
 from typing import Any, Generic, TypeVar, cast
 
 __all__ = ("Line", "Place")
@@ -21,10 +20,9 @@ _TRIM = 1024
 class Line(Generic[T]):
     """Higher priority first; then the sharers in turns; then first come, first served.
 
-    Turns are those of fair queueing: the first job of each sharer comes before the second
-    of any, counted from the turn that is being served. Somebody who joins with one job so
-    waits for at most one job of each other sharer, however many those have; and nobody
-    gains by sending jobs one after the other instead of all at once.
+    In a turn, each sharer has one job. Who joins has his jobs in the turns from the next one
+    on, one in each: he waits for at most two jobs of each other sharer, however many those
+    have. Nobody joins the turn that is being served, so it ends, and nobody waits for ever.
 
     A job's place is fixed when it joins, so the line is a sorted list. Joining, leaving
     and asking for a rank take a binary search and at most one move of pointers within a
@@ -110,48 +108,36 @@ class Line(Generic[T]):
 
 
 class _Level:
-    """The turns of those who wait with one priority; forgotten when nobody does."""
+    """The turns of those who wait with one priority."""
 
-    __slots__ = ("_left", "_served", "_turns", "waiting")
+    __slots__ = ("_served", "_turns", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._served = 0  # the turn that is being served
-        # By sharer: the turns of its waiting jobs, in order, after that of its last one that
-        # was taken. It is needed until that turn is over.
-        self._turns: dict[str, deque[int]] = {}
-        self._left: list[tuple[int, str]] = []  # heap: those of whom nothing waits, and when
+        self._served = -1  # the turn that is being served; nobody joins it any more
+        self._turns: dict[str, deque[int]] = {}  # of each sharer's waiting jobs, in order
 
     def join(self, sharer: str) -> int:
         turns = self._turns.get(sharer)
         if turns is None:
-            turns = self._turns[sharer] = deque((self._served - 1,))
-        turn = max(self._served, turns[-1] + 1)
+            turns = self._turns[sharer] = deque()
+        turn = (turns[-1] if turns else self._served) + 1
         turns.append(turn)
         self.waiting += 1
         return turn
 
     def take(self, sharer: str, turn: int) -> None:
-        turns = self._turns[sharer]
-        turns.popleft()  # that of the one before
-        self.waiting -= 1
-        if len(turns) == 1:
-            heappush(self._left, (turn, sharer))
         self._served = turn
-        while self._left and self._left[0][0] < turn:
-            last, gone = heappop(self._left)
-            turns = self._turns.get(gone, deque())
-            if len(turns) == 1 and turns[0] == last:
-                del self._turns[gone]
+        self.leave(sharer, turn)
 
     def leave(self, sharer: str, turn: int) -> None:
         turns = self._turns[sharer]
         self.waiting -= 1
-        if turns[-1] == turn:
+        if turns[0] == turn:
+            turns.popleft()
+        elif turns[-1] == turn:
             turns.pop()
-        elif turns[1] == turn:
-            del turns[1]
         else:
-            del turns[bisect_left(turns, turn, lo=1)]
-        if len(turns) == 1:
-            heappush(self._left, (turns[0], sharer))
+            del turns[bisect_left(turns, turn)]
+        if not turns:
+            del self._turns[sharer]

@@ -199,6 +199,7 @@ class Run:
 
     def _begin(self) -> bool:
         current_run.set(self)
+        self.started = self._step = time.monotonic()
         eta = self.endpoint.durations.mean
         # Those that were cancelled between being claimed and now are not run.
         self.jobs = [
@@ -206,7 +207,6 @@ class Run:
             for job in self.jobs
             if self._append(job, encode_message(ProcessStarts(job.id, eta)))
         ]
-        self.started = self._step = time.monotonic()
         if not self.jobs:
             return False
         self._on_start(self)
