@@ -116,7 +116,15 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     # Whatever is not named above is an error.
-    value = getattr(import_module(_MODULES.get(name, "jobwire.exceptions")), name)
+    module = _MODULES.get(name, "jobwire.exceptions")
+    try:
+        value = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not module.startswith("jobwire.server."):
+            raise
+        raise ImportError(
+            f"jobwire.{name} needs {error.name}: pip install 'jobwire[server]'", name=error.name
+        ) from error
     globals()[name] = value
     return value
 

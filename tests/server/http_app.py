@@ -228,10 +228,10 @@ class Http:
         (service,) = self._server._app._services.values()
         return service
 
-    def as_new(self, headers: Mapping[str, str] | None = None) -> Http:
-        """Return a caller with a session of its own."""
+    def as_new(self, headers: Mapping[str, str] | None = None, session: str | None = None) -> Http:
+        """Return a caller with other headers, and a session of its own if none is given."""
         headers = {**self._headers, **(headers or {})}
-        return Http(self.url, self._server, headers, secrets.token_hex(4))
+        return Http(self.url, self._server, headers, session or secrets.token_hex(4))
 
     @property
     def channel(self) -> Channel:

@@ -276,6 +276,7 @@ def test_a_wrong_password(client: TestClient) -> None:
         ("multipart/form-data", b"", 400, "malformed"),
         ("multipart/form-data; boundary=B", b"x", 400, "malformed"),
         ("multipart/form-data; boundary=" + "B" * 300, b"x", 400, "malformed"),
+        ("multipart/form-data; boundary=B" + ";" * 1000, b"x", 400, "more than 1024"),
         (
             "multipart/form-data; boundary=B",
             b'--B\r\nContent-Disposition: form-data; name="username"; filename="x"\r\n\r\na\r\n'
@@ -436,10 +437,77 @@ async def test_a_login_goes_on_working_while_guesses_fail(auth: Auth) -> None:
 
 
 async def test_counted_addresses_are_bounded(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth_module, "MAX_ADDRESSES", 5)
+    monkeypatch.setattr(auth_module, "MAX_COUNTED", 5)
     for i in range(10):
-        await auth.authenticate(scope_of(basic("ada", "x"), client=(f"10.0.0.{i}", 1)))
-    assert len(auth._attempts) == 5
+        await auth.authenticate(scope_of(basic(f"ada{i}", "x"), client=(f"10.0.0.{i}", 1)))
+    assert (len(auth._by_address), len(auth._by_name)) == (5, 5)
+
+
+async def guess(auth: Auth, count: int, *, user: str = "ada", net: str = "10.0") -> list[object]:
+    """Guess a password, from another address each time, all at once."""
+    guesses = [
+        auth.authenticate(
+            scope_of(basic(user, f"no{i}"), client=(f"{net}.{i // 256}.{i % 256}", 1))
+        )
+        for i in range(count)
+    ]
+    return await asyncio.gather(*guesses, return_exceptions=True)
+
+
+@pytest.mark.parametrize("user", ["ada", "nobody"])
+async def test_guesses_for_one_name_from_many_addresses_end(clock: Clock, user: str) -> None:
+    asked = []
+
+    async def check(user: str, password: str) -> bool:
+        asked.append(password)
+        await asyncio.sleep(0)
+        return password == "pw"
+
+    auth = Auth(check, clock=clock)
+    results = await guess(auth, 100, user=user)
+    assert results[:30] == [None] * 30
+    assert {type(result) for result in results[30:]} == {TooManyAttemptsError}
+    assert len(asked) == 30
+    elsewhere = ("192.0.2.1", 1)
+    for name in (user, user.upper(), f" {user}"):  # a check may take these for the same
+        with pytest.raises(TooManyAttemptsError) as caught:
+            await auth.authenticate(scope_of(basic(name, "pw"), client=elsewhere))
+        assert caught.value.retry_after == 60
+    assert await auth.authenticate(scope_of(basic("bob", "pw"), client=elsewhere)) == "bob"
+    clock.now += 60
+    assert await auth.authenticate(scope_of(basic(user, "pw"), client=elsewhere)) == user
+
+
+async def test_guesses_by_login_are_counted_for_the_name_too(auth: Auth) -> None:
+    await guess(auth, 30)
+    client = TestClient(served_by(auth))
+    response = client.post("/login", data={"username": "ada", "password": "pw"})
+    assert (response.status_code, response.headers["retry-after"]) == (429, "60")
+
+
+async def test_who_is_logged_in_goes_on_while_a_name_is_locked(auth: Auth) -> None:
+    believed = scope_of(basic("ada", "pw"))
+    assert await auth.authenticate(believed) == "ada"
+    token = auth.issue("ada")
+    await guess(auth, 100, net="10.1")
+    assert await auth.authenticate(believed) == "ada"
+    assert await auth.authenticate(scope_of(("authorization", f"Bearer {token}"))) == "ada"
+
+
+async def test_one_address_cannot_have_all_names_forgotten(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth_module, "MAX_COUNTED", 20)
+    await guess(auth, 30, net="10.1")
+    guesses = [auth.authenticate(scope_of(basic(f"user{i}", "x"))) for i in range(100)]
+    await asyncio.gather(*guesses, return_exceptions=True)
+    with pytest.raises(TooManyAttemptsError):
+        await auth.authenticate(scope_of(basic("ada", "pw"), client=("192.0.2.1", 1)))
+
+
+async def test_a_long_name_is_not_kept(auth: Auth) -> None:
+    await auth.authenticate(scope_of(basic("a" * 60_000, "x")))
+    assert [len(key) for key in auth._by_name] == [auth_module.DIGEST_SIZE]
 
 
 async def test_an_unknown_user_takes_as_long(auth: Auth) -> None:

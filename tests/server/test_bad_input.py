@@ -258,11 +258,6 @@ def test_numbers_that_json_has_not(http_: Http, value: float) -> None:
     assert [e["parameter_name"] for e in refused.detail if not e["is_valid"]] == ["number"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="/call/v2 writes its arguments anew as JSON, which turns NaN into null: where there "
-    "is a default, that is silently taken, and elsewhere the answer speaks of null",
-)
 @pytest.mark.parametrize(
     ("name", "values"),
     [("plain", PLAIN | {"ratio": math.nan}), ("add", {"a": 1, "b": math.nan})],
@@ -292,10 +287,6 @@ HALF = "half a pair: \ud800"
     [
         pytest.param(
             route,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="/call/v2 cannot write half of a surrogate pair anew: 500, and a traceback",
-            ),
         )
         if route == "/call/v2"
         else route
@@ -417,9 +408,6 @@ def test_a_body_of_exactly_the_limit(http_: Http) -> None:
     assert http_.post("/run/anything", body).status == 200
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the log has a traceback for each client that leaves while it sends"
-)
 @pytest.mark.parametrize("path", ["/queue/join", "/run/add", "/cancel"])
 def test_a_client_that_leaves_while_it_sends(http_: Http, log: Log, path: str) -> None:
     head = f"POST {API}{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
@@ -670,7 +658,6 @@ def test_methods_that_are_not_allowed(http_: Http, method: str, path: str, allow
     assert allowed in answer.headers["allow"]
 
 
-@pytest.mark.xfail(strict=True, reason="the answer is plain text; gradio's, and all others, JSON")
 def test_the_answer_to_a_wrong_method(http_: Http) -> None:
     assert http_.get(f"{API}/queue/join").json == {"detail": "Method Not Allowed"}
 
@@ -717,9 +704,6 @@ def test_requests_that_are_not_http(http_: Http, request_: bytes) -> None:
     assert raw(http_, request_).startswith(b"HTTP/1.1 400 ")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="uvicorn answers 400, but the route's error is logged with a traceback"
-)
 def test_chunks_that_are_no_chunks(http_: Http, log: Log) -> None:
     request = b"POST /gradio_api/run/add HTTP/1.1\r\nHost: localhost\r\n"
     answer = raw(http_, request + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
@@ -745,9 +729,6 @@ def test_websockets(http_: Http, path: str) -> None:
     assert status < 500
 
 
-@pytest.mark.xfail(
-    strict=True, reason="uvicorn with httptools takes headers and addresses of any length"
-)
 @pytest.mark.parametrize(
     "start", [b"GET /health HTTP/1.1\r\nX: ", b"GET /"], ids=["header", "path"]
 )

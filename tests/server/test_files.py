@@ -1,5 +1,6 @@
 """The store of files: what is found, whose it is, and when it goes."""
 
+import errno
 import os
 import pickle
 import stat
@@ -15,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobwire.exceptions import JobwireError
+from jobwire.server import files
 from jobwire.server.files import FileNotAllowedError, FileStore, clean_name, media_type
 
 
@@ -384,3 +386,63 @@ def test_every_name_can_be_stored_and_found(name: str) -> None:
         assert store.open(unquote(quote(path)), owner=None).read_text() == "text"
     finally:
         store.close()
+
+
+def test_name_with_many_spaces_costs_nothing() -> None:
+    name = "a" + " " * 200_000 + "a"  # looked at once for each space, it would take minutes
+    assert clean_name(name) == "a"
+
+
+def test_room_for_all_files_is_limited(tmp_path: Path) -> None:
+    store = FileStore(max_file_size=None, max_size=10, ttl=60)
+    source = tmp_path / "a.txt"
+    source.write_bytes(b"123456")
+    path = store.publish(source, owner=None)["path"]
+    with pytest.raises(OSError, match="no more files: 6 of 10 bytes are taken, 6 more") as caught:
+        store.publish(source, owner=None)
+    assert caught.value.errno == errno.ENOSPC
+    store.discard(path)
+    store.publish(source, owner=None)
+    store.close()
+
+
+def test_room_is_given_back_when_a_file_expires(tmp_path: Path, clock: Clock) -> None:
+    store = FileStore(tmp_path / "files", max_file_size=None, max_size=10, ttl=60, clock=clock)
+    for _ in range(3):
+        path, _target = store.create("a", owner=None)
+        store.reserve(path, 4)
+        store.reserve(path, 6)
+        with pytest.raises(OSError, match="10 of 10 bytes are taken"):
+            store.reserve(path, 1)
+        clock.now += 60
+        store.expire()
+    store.close()
+
+
+def test_a_file_that_grows_while_it_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes() + b"more")
+
+    monkeypatch.setattr("shutil.copyfile", copy)
+    store = FileStore(tmp_path / "files", max_file_size=None, max_size=10, ttl=60)
+    source = tmp_path / "a"
+    source.write_bytes(b"x" * 8)
+    with pytest.raises(OSError, match="no more files"):
+        store.publish(source, owner=None)
+    source.write_bytes(b"x" * 6)
+    assert store.publish(source, owner=None)["size"] == 10
+    store.close()
+
+
+def test_files_without_content_are_limited_too(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_FILES", 3)
+    paths = [put(store, "a", "") for _ in range(3)]
+    with pytest.raises(OSError, match="no more files than 3") as caught:
+        store.create("a", owner=None)
+    assert caught.value.errno == errno.ENOSPC
+    store.discard(paths[0])
+    put(store, "a", "")

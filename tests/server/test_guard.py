@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from jobwire.exceptions import ArgumentError
 from jobwire.server.auth import Auth
 from jobwire.server.guard import Guard, route_path
 from server.asgi import connected, join_workers, served
@@ -177,6 +178,23 @@ async def test_all_hosts_and_none() -> None:
     headers = {"host": "x.example"}
     assert (await ask(guard(allowed_hosts=["*"]), server=LOOPBACK, headers=headers)).status == 200
     assert (await ask(guard(allowed_hosts=[]), headers=headers)).status == 421
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("allowed_hosts", "*.example.org", r"=\['\*\.example\.org'\]"),
+        ("allowed_hosts", "example.org", r"=\['example\.org'\]"),
+        ("allowed_origins", "https://*.example.org", "must be a list"),
+        ("allowed_origins", "*", r"=\['\*'\]"),
+        ("allowed_origins", ["https://a.org", "https://*.example.org"], "name each"),
+        ("allowed_origins", ["**"], "name each"),
+    ],
+)
+def test_what_would_open_the_server_by_mistake(name: str, given: object, told: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^{name}.*{told}") as caught:
+        guard(**{name: given})
+    assert caught.value.parameter == name
 
 
 async def test_one_host_only() -> None:

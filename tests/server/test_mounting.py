@@ -219,7 +219,8 @@ def test_behind_a_proxy_that_strips_a_path() -> None:
 
 def test_behind_a_proxy_that_speaks_tls() -> None:
     hosts = "--allowed-host", "tools.example.org", "--allowed-host", "127.0.0.1"
-    with serving_app("server.tools_app", "--root-path", "/outer", *hosts) as serving:
+    trust = "--forwarded-allow-ips", "127.0.0.1"
+    with serving_app("server.tools_app", "--root-path", "/outer", *hosts, *trust) as serving:
         http_ = Http(serving.url).as_new(
             {"Host": "tools.example.org", "X-Forwarded-Proto": "https"}
         )
@@ -231,6 +232,14 @@ def test_behind_a_proxy_that_speaks_tls() -> None:
         url = shouted["url"].removeprefix(root)
         assert http_.get(url).body == b"QUIETLY"
         assert http_.as_new({"Host": "evil.example"}).get("/config").status == 421
+
+
+def test_headers_of_a_proxy_that_nobody_named() -> None:
+    forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    with serving_app("server.tools_app") as serving:
+        root = Http(serving.url).as_new(forged).get("/config").json["root"]
+        assert root == serving.url
+    assert not any("192.0.2.1" in line for line in serving.log)
 
 
 # -- other servers ------------------------------------------------------------------

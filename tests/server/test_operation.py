@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobwire.server.guard import PUBLIC
 from jobwire.server.routes import Routes
-from server.http_app import API, Answer, Http, Stage, eventually, leaving_no_threads
+from server.http_app import API, Http, Stage, eventually, leaving_no_threads
 
 USERS = [("ada", "one"), ("bob", "two")]
 
@@ -215,8 +215,12 @@ def test_the_access_log(path: str, caplog: pytest.LogCaptureFixture) -> None:
             ada = login(http_, "ada")
             ada.get(path)
             http_.get(path)
-            requests = [each for each in caplog.records if each.name == "jobwire.access"]
-            known, unknown = requests[-2:]
+
+            def requests() -> list[logging.LogRecord]:
+                return [each for each in caplog.records if each.name == "jobwire.access"]
+
+            eventually(lambda: len(requests()) == 3)  # written after the answer
+            _, known, unknown = requests()
     bare = path.partition("?")[0]
     fields: Any = known.request  # type: ignore[attr-defined]
     assert fields.items() >= {
@@ -309,11 +313,12 @@ def test_every_route_wants_a_login(anybody: Http, method: str, path: str) -> Non
 
 def test_the_public_routes_are_few_and_tell_nothing(anybody: Http) -> None:
     public = {path for _, path in routes() if path in PUBLIC}
-    assert public == {"/", "/login", "/logout", "/health", "/favicon.ico", "/theme.css"}
+    documents = {"/favicon.ico", "/robots.txt", "/theme.css"}
+    assert public == {"/", "/login", "/logout", "/health"} | documents
     page = anybody.get("/").body.decode()
     assert "Say who you are." in page
     assert "/echo" not in page
-    assert "gradio_config" not in page
+    assert "dependencies" not in page
 
 
 @pytest.mark.parametrize(
@@ -359,10 +364,6 @@ def test_a_logout_ends_the_login(anybody: Http) -> None:
 def test_cookies_are_of_one_server(ada: Http) -> None:
     with Stage(auth=USERS).serving() as other:
         assert other.as_new(ada._headers).get("/config").status == 401
-
-
-def forbidden(answer: Answer) -> bool:
-    return b'"404: Not Found"' in answer.body
 
 
 def test_users_do_not_read_each_others_jobs(ada: Http, bob: Http) -> None:
@@ -432,7 +433,10 @@ def test_files_are_each_users_own(ada: Http, bob: Http, anybody: Http) -> None:
     assert bob.get(f"{API}/file={shouted['path']}").status == 403
 
 
-def test_the_progress_of_uploads_is_each_users_own(ada: Http, bob: Http) -> None:
+def test_the_progress_of_uploads_is_each_users_own(
+    ada: Http, bob: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ada.service.uploads, "_wait", 0.1)
     body = b'--x\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\n'
     connection = http.client.HTTPConnection(ada.host, ada.port, timeout=10)
     try:
@@ -454,7 +458,7 @@ def test_the_progress_of_uploads_is_each_users_own(ada: Http, bob: Http) -> None
         connection.close()
 
 
-def test_a_caller_decides_who_may_come(tmp_path: Any) -> None:
+def test_a_function_decides_who_may_come() -> None:
     asked: list[tuple[str, str]] = []
 
     async def check(user: str, password: str) -> bool:

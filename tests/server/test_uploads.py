@@ -198,6 +198,7 @@ async def test_any_content_in_any_pieces(
         ("application/json", b"{}", "must be of type multipart/form-data"),
         ("multipart/form-data", b"", "names no multipart boundary"),
         (f"multipart/form-data; boundary={'B' * 300}", b"", "malformed: Boundary length 300"),
+        ("multipart/form-data; boundary=B" + ";" * 1000, b"", "more than 1024 characters"),
         ("multipart/form-data; boundary=B", b"nonsense", "malformed: "),
         ("multipart/form-data; boundary=B", b"", "ends before its last boundary"),
         ("multipart/form-data; boundary=B", part("a", b"x"), "ends before its last boundary"),
@@ -263,6 +264,20 @@ def test_a_full_disk(app: App, client: TestClient, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(app.store, "create", fail)
     response = client.post("/upload", files=[("files", ("a", b"x"))])
     assert response.status_code == 507
+
+
+@pytest.mark.parametrize("parts", [[700, 700], [1_400]])
+def test_no_room_for_more_files(app: App, parts: list[int]) -> None:
+    app.store = FileStore(app.root, max_file_size=None, max_size=1000, ttl=60.0)
+    client = TestClient(app)
+    files = [("files", ("a", b"x" * size)) for size in parts]
+    response = client.post("/upload", files=files)
+    assert response.status_code == 507
+    assert response.json()["detail"] == "The server has no room left for files."
+    assert app.kept() == []
+    # What was refused takes no room.
+    assert client.post("/upload", files=[("files", ("a", b"x" * 1000))]).status_code == 200
+    assert client.post("/upload", files=[("files", ("a", b"x"))]).status_code == 507
 
 
 def test_a_closed_store(app: App, client: TestClient) -> None:
@@ -346,10 +361,41 @@ async def test_a_client_that_stalls_is_let_go(tmp_path: Path) -> None:
         await started(app, connection)
         status, headers, body = await connection.response()
         assert (status, headers["connection"]) == (408, "close")
-        assert "0.3 s" in json.loads(body)["detail"]
+        assert "too slowly" in json.loads(body)["detail"]
         assert await connection.end() == b""
         assert app.kept() == []
         assert open_files(app.root) == []
+
+
+async def test_a_client_that_trickles_is_let_go(tmp_path: Path) -> None:
+    app = App(tmp_path / "files", chunk_timeout=0.3)
+    async with served(app) as port, connected(port) as connection:
+        await connection.send(head(10_000), part("a", b""))
+        answer = asyncio.create_task(connection.response())
+        sent = 0
+        while not answer.done():
+            await connection.send(b"x")
+            sent += 1
+            await asyncio.sleep(0.05)
+        status, headers, _ = await answer
+        assert (status, headers["connection"]) == (408, "close")
+        assert 3 < sent < 30
+        assert app.kept() == []
+
+
+async def test_a_slow_upload_that_keeps_the_pace_is_waited_for(app: App) -> None:
+    app.options["chunk_timeout"] = 0.3
+    pieces = [part("a", b""), *[b"x" * 500] * 20, END]
+    async with served(app) as port, connected(port) as connection:
+        await connection.send(head(sum(map(len, pieces))))
+        start = asyncio.get_running_loop().time()
+        for piece in pieces:  # three times as long as it may stand still
+            await connection.send(piece)
+            await asyncio.sleep(0.05)
+        status, _, body = await connection.response()
+        assert asyncio.get_running_loop().time() - start > 0.9
+    assert status == 200
+    assert app.store.open(json.loads(body)[0], owner=None).stat().st_size == 10_000
 
 
 async def test_a_cancelled_request_leaves_nothing(app: App) -> None:

@@ -11,6 +11,7 @@ import typer
 from jobwire.cli.call import explain, watch
 from jobwire.cli.display import make_display, render
 from jobwire.cli.exits import ExitCode, exit_code
+from jobwire.cli.serve import require_server
 from jobwire.exceptions import AppError, JobwireError
 from jobwire.sync.client import Client
 
@@ -63,11 +64,8 @@ def demo(
 
     Exit codes: 0 all went as it should; 3 no server could be started.
     """
-    try:
-        from jobwire.server.serve import BackgroundServer
-    except ImportError as error:
-        print(f"jobwire: the server needs {error.name}: pip install 'jobwire[cli,server]'")
-        raise typer.Exit(ExitCode.USAGE) from None
+    require_server()
+    from jobwire.server.serve import BackgroundServer
 
     failed = False
     try:

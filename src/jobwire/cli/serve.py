@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
+import importlib.util
 import io
 import json
 import logging
+import os
+import re
 import sys
 import threading
 import time
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO, cast
 
 import typer
 
@@ -22,7 +26,9 @@ from jobwire.exceptions import ArgumentError, JobwireError
 if TYPE_CHECKING:
     from jobwire.server.app import App
 
-__all__ = ("load", "serve", "setup_logging")
+__all__ = ("TargetError", "load", "require_server", "serve", "setup_logging")
+
+_FILE = {"exists": True, "dir_okay": False, "readable": True}
 
 
 def serve(
@@ -46,8 +52,8 @@ def serve(
         list[str] | None,
         typer.Option(help="A name by which the server may be addressed. Repeatable."),
     ] = None,
-    ssl_certfile: Annotated[Path | None, typer.Option(help="TLS certificate.")] = None,
-    ssl_keyfile: Annotated[Path | None, typer.Option(help="TLS key.")] = None,
+    ssl_certfile: Annotated[Path | None, typer.Option(help="TLS certificate.", **_FILE)] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="TLS key.", **_FILE)] = None,
     log_format: Annotated[
         str, typer.Option(help="'text', or 'json': a line of JSON for each record.")
     ] = "text",
@@ -57,15 +63,21 @@ def serve(
 
     Exit codes: 0 it was stopped; 2 there is no such App, or the address cannot be used.
     """
+    require_server()
+    from jobwire.server.serve import run
+
+    if log_format not in ("text", "json"):
+        _refuse("--log-format is 'text' or 'json'")
+    if ssl_keyfile is not None and ssl_certfile is None:
+        _refuse("--ssl-keyfile needs --ssl-certfile, too")
+    setup_logging(log_format, access=access_log)
     try:
-        if log_format not in ("text", "json"):
-            raise ArgumentError("--log-format is 'text' or 'json'", parameter="log_format")
-        setup_logging(log_format, access=access_log)
         app = load(target)
+    except TargetError as error:
+        _refuse(error)
+    try:
         if allowed_host:
             app.configure(allowed_hosts=allowed_host)
-        from jobwire.server.serve import run
-
         run(
             app,
             host=host,
@@ -78,8 +90,25 @@ def serve(
             ssl_keyfile=ssl_keyfile,
         )
     except (JobwireError, OSError) as error:
-        print(f"jobwire: {error}", file=sys.stderr)
-        raise typer.Exit(ExitCode.USAGE) from None
+        _refuse(error)
+
+
+def require_server() -> None:
+    """End the program if what the server needs is not installed."""
+    try:
+        import jobwire.server.app
+        import jobwire.server.serve  # noqa: F401
+    except ModuleNotFoundError as error:
+        _refuse(f"the server needs {error.name}: pip install 'jobwire[cli,server]'")
+
+
+def _refuse(reason: object) -> NoReturn:
+    print(f"jobwire: {reason}", file=sys.stderr)
+    raise typer.Exit(ExitCode.USAGE) from None
+
+
+class TargetError(ArgumentError):
+    """A command line names no App."""
 
 
 def load(target: str) -> App:
@@ -89,38 +118,76 @@ def load(target: str) -> App:
         target: ``module:name``, ``path/file.py:name``, or either without the name.
 
     Raises:
-        ArgumentError: There is none. An error in the module itself comes as it is.
+        TargetError: There is none. An error in the module itself comes as it is.
     """
-    module_name, _, name = target.partition(":")
-    name = name or "app"
-    path = Path(module_name)
-    if path.suffix == ".py":
-        if not path.is_file():
-            raise ArgumentError(f"there is no file {module_name}", parameter="target")
-        sys.path.insert(0, str(path.parent.resolve()))
-        module_name = path.stem
-    else:
-        sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # it is there, but needs one that is not
-        raise ArgumentError(
-            f"there is no module {module_name}; give it as Python imports it, or the path of "
-            "its file",
-            parameter="target",
-        ) from None
-    from jobwire.server.app import App
+    from jobwire.server.app import App, is_loading
 
+    found = _TARGET.fullmatch(target)
+    place, name = found.groups() if found else (target, None)
+    name = name or "app"
+    loading = is_loading.set(True)
+    try:
+        module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    finally:
+        is_loading.reset(loading)
     app: Any = module
     for part in name.split("."):
         app = getattr(app, part, None)
     if not isinstance(app, App):
         apps = [each for each, value in vars(module).items() if isinstance(value, App)]
-        found = f"it has {', '.join(apps)}" if apps else "it has none"
-        raise ArgumentError(f"{name} is no App in {module_name}; {found}", parameter="target")
+        has = f"it has {', '.join(apps)}" if apps else "it has none"
+        raise TargetError(f"{name} is no App in {place}; {has}", parameter="target")
     return app
+
+
+_TARGET = re.compile(r"(.+?)(?::([\w.]*))?", re.DOTALL)
+"""A module or a file, and a name in it; colons may be in a path."""
+
+
+def _load_module(name: str) -> ModuleType:
+    if os.path.isdir(name) and not name.isidentifier():
+        raise TargetError(
+            f"{name} is a directory; give the path of a Python file in it", parameter="target"
+        )
+    if all(name.split(".")) and not any(mark in name for mark in "/\\\0"):
+        sys.path.insert(0, "")
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # it is there, but needs one that is not
+    raise TargetError(
+        f"there is no module {name or repr(name)}; give it as Python imports it, or the path of "
+        "its file, which ends in .py",
+        parameter="target",
+    )
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}", parameter="target")
+    path = path.resolve()
+    name = path.stem
+    if name in sys.stdlib_module_names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)  # while the file's directory does not hide it
+    taken = sys.modules.get(name)
+    if taken is not None and getattr(taken, "__file__", None) == str(path):
+        return taken
+    while name in sys.modules:
+        name += "_"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # noqa: S101
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 class _BufferedHandler(logging.StreamHandler[TextIO]):
@@ -152,7 +219,7 @@ class _BufferedHandler(logging.StreamHandler[TextIO]):
 
     def write_out(self) -> None:
         """Write what is pending."""
-        with self.lock or nullcontext():
+        with self.lock or contextlib.nullcontext():
             buffer = self.setStream(io.StringIO())
             if buffer is not None:
                 self._stream.write(cast("io.StringIO", buffer).getvalue())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import os
 import re
 import secrets
+import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,20 +24,40 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jobwire.exceptions import ArgumentError
 from jobwire.server.auth import Auth
 from jobwire.server.documents import Facts
-from jobwire.server.endpoint import Endpoint, Priority, Visibility, inspect_endpoint
+from jobwire.server.endpoint import Endpoint, Priority, Visibility, check_options, inspect_endpoint
 from jobwire.server.errors import DeclarationError
 from jobwire.server.guard import Guard
 from jobwire.server.routes import Router, Routes
 from jobwire.server.service import Service
-from jobwire.server.settings import Authentication, Settings
+from jobwire.server.settings import Authentication, Settings, parse_size
 
-__all__ = ("App",)
+__all__ = ("App", "is_loading")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MIB = 1024 * 1024
 
 _NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
+
+is_loading: ContextVar[bool] = ContextVar("is_loading", default=False)
+"""Whether a program is run only to find its app: then `App.launch` serves nothing."""
+
+_REFUSED = {
+    "share": "jobwire has no public relay; put the server behind a proxy or a tunnel of your own",
+    "mcp_server": "jobwire does not speak MCP",
+    "auth_dependency": "give auth=... a function of user and password, or put a proxy in front",
+    "allowed_paths": "only files that endpoints return are served; return a pathlib.Path",
+    "blocked_paths": "only files that endpoints return are served; there is nothing to block",
+}
+"""Arguments of ``gradio.Server.launch`` that promise what there is not, and what to do."""
+
+_IGNORED = frozenset(
+    "inline debug height width favicon_path ssl_verify footer_links run_history app_kwargs "
+    "state_session_capacity share_server_address share_server_protocol "
+    "share_server_tls_certificate enable_monitoring strict_cors node_server_name node_port "
+    "ssr_mode pwa i18n theme css css_paths js head head_paths num_workers".split()
+)
+"""Those that do not matter to callers of functions."""
 
 _access = logging.getLogger("jobwire.access")
 _SHOWN = ("client", "method", "path", "status", "milliseconds")
@@ -68,7 +94,11 @@ class App:
         max_body_size: Bytes of a request, uploads excepted.
         max_file_size: Bytes of an uploaded file; None is no limit.
         max_upload_size: Bytes of all files of one upload; None is no limit.
+        max_storage_size: Bytes of all files that are kept; None is no limit.
         max_output_size: Bytes of all that one job gives, as JSON.
+        max_results_size: Bytes of all arguments and outputs that are kept in memory; beyond
+            it, the oldest results are forgotten early, and then new jobs are refused. None is
+            no limit.
         show_errors: Show callers the text of every error. Otherwise they only see what an
             `AppError` says, and the kind of other errors; texts may hold secrets.
         allowed_hosts: The names by which the server may be addressed, such as
@@ -77,6 +107,9 @@ class App:
             so that no web page can reach it under a name of its own.
         allowed_origins: The web pages of other sites that may call, such as
             ``["https://example.org"]``; ``"*"`` is all, without logins.
+
+    Raises:
+        ArgumentError: A setting makes no sense.
     """
 
     def __init__(
@@ -96,7 +129,9 @@ class App:
         max_body_size: int = 16 * MIB,
         max_file_size: int | None = 1024 * MIB,
         max_upload_size: int | None = 4096 * MIB,
+        max_storage_size: int | None = 16 * 1024 * MIB,
         max_output_size: int = 64 * MIB,
+        max_results_size: int | None = 1024 * MIB,
         show_errors: bool = False,
         allowed_hosts: Sequence[str] | None = None,
         allowed_origins: Sequence[str] = (),
@@ -116,10 +151,12 @@ class App:
             max_body_size=max_body_size,
             max_file_size=max_file_size,
             max_upload_size=max_upload_size,
+            max_storage_size=max_storage_size,
             max_output_size=max_output_size,
+            max_results_size=max_results_size,
             show_errors=show_errors,
             allowed_hosts=allowed_hosts,
-            allowed_origins=tuple(allowed_origins),
+            allowed_origins=allowed_origins,
         )
         self.endpoints: dict[str, Endpoint] = {}
         """By name, in the order of declaration."""
@@ -239,6 +276,9 @@ class App:
         priority: Priority,
         show_errors: bool | None,
     ) -> None:
+        # First what the rest of this relies on.
+        if not (name is None or isinstance(name, str)):
+            raise DeclarationError(f"an endpoint's name is a text, or None, not {name!r}")
         signature, track_tqdm = inspect_endpoint(function, batch=batch, name=name)
         api_name = name or signature.name
         if not _NAME.fullmatch(api_name):
@@ -254,17 +294,19 @@ class App:
             raise DeclarationError(
                 f"/{api_name} is a generator; only functions can take a batch of jobs"
             )
-        for value, what in (
-            (concurrency_limit, "concurrency_limit"),
-            (max_batch_size, "max_batch_size"),
-            (time_limit, "time_limit"),
-        ):
-            if value not in (None, "default") and not (
-                isinstance(value, (int, float)) and value > 0
-            ):
-                raise DeclarationError(
-                    f"/{api_name}: {what} is a number above 0, or None for no limit, not {value!r}"
-                )
+        check_options(
+            api_name,
+            description=description,
+            visibility=visibility,
+            queue=queue,
+            batch=batch,
+            max_batch_size=max_batch_size,
+            concurrency_limit=concurrency_limit,
+            concurrency_id=concurrency_id,
+            time_limit=time_limit,
+            priority=priority,
+            show_errors=show_errors,
+        )
         limit = (
             self.settings.default_concurrency_limit
             if concurrency_limit == "default"
@@ -355,9 +397,10 @@ class App:
 
     def launch(
         self,
-        *,
+        inline: bool | None = None,
         inbrowser: bool = False,
         share: bool | None = None,
+        debug: bool = False,
         max_threads: int | None = None,
         auth: Authentication | None = None,
         auth_message: str | None = None,
@@ -365,69 +408,124 @@ class App:
         show_error: bool | None = None,
         server_name: str | None = None,
         server_port: int | None = None,
+        *,
+        height: int = 500,
+        width: int | str = "100%",
+        favicon_path: str | Path | None = None,
         ssl_keyfile: str | Path | None = None,
         ssl_certfile: str | Path | None = None,
         ssl_keyfile_password: str | None = None,
+        ssl_verify: bool = True,
         quiet: bool = False,
+        footer_links: Any = None,
+        run_history: bool | None = None,
+        allowed_paths: Sequence[str] | None = None,
+        blocked_paths: Sequence[str] | None = None,
         root_path: str | None = None,
-        max_file_size: int | None = None,
+        app_kwargs: dict[str, Any] | None = None,
+        state_session_capacity: int = 10000,
+        share_server_address: str | None = None,
+        share_server_protocol: Literal["http", "https"] | None = None,
+        share_server_tls_certificate: str | None = None,
+        auth_dependency: Callable[..., Any] | None = None,
+        max_file_size: str | int | None = None,
+        enable_monitoring: bool | None = None,
+        strict_cors: bool = True,
+        node_server_name: str | None = None,
+        node_port: int | None = None,
+        ssr_mode: bool | None = None,
+        pwa: bool | None = None,
+        mcp_server: bool | None = None,
+        i18n: Any = None,
+        theme: Any = None,
+        css: str | None = None,
+        css_paths: Any = None,
+        js: str | Literal[True] | None = None,
+        head: str | None = None,
+        head_paths: Any = None,
+        num_workers: int | None = None,
     ) -> tuple[App, str, str]:
-        """Serve the app, with the main arguments of ``gradio.Server.launch``.
+        """Serve the app, with the arguments of ``gradio.Server.launch``.
 
         Blocks until the server is stopped, with Ctrl-C or SIGTERM, unless
         ``prevent_thread_lock``: then it serves in a thread, and the interpreter's end ends it.
+        In a program that ``jobwire serve`` runs it only says that it is not needed.
+
+        Arguments that are not listed here are accepted for programs that move over, and have
+        no effect, which a warning says.
 
         Args:
             inbrowser: Open the page in a browser.
-            share: Not offered: there is no public relay. True is an error.
+            share: Not offered, as ``mcp_server``, ``auth_dependency``, ``allowed_paths`` and
+                ``blocked_paths``.
             max_threads: As for the app; None leaves it.
             auth: Likewise.
             auth_message: Likewise.
             prevent_thread_lock: See above.
             show_error: ``show_errors`` of all endpoints; None leaves it.
-            server_name: The address to listen on; None is 127.0.0.1, so that only this
-                machine reaches it.
-            server_port: The port; None is the first free one from 7860 on, 0 any.
+            server_name: The address to listen on; None is ``GRADIO_SERVER_NAME`` of the
+                environment, else 127.0.0.1, so that only this machine reaches it.
+            server_port: The port; None is ``GRADIO_SERVER_PORT`` of the environment, else the
+                first free one from 7860 on. 0 is any.
             ssl_keyfile: The TLS key; with ``ssl_certfile``, the server speaks HTTPS.
             ssl_certfile: The TLS certificate.
             ssl_keyfile_password: The key's password.
             quiet: Print nothing.
-            root_path: The path below which a proxy shows the app.
-            max_file_size: As for the app, in bytes; None leaves it.
+            root_path: The path below which a proxy shows the app. Of a full URL, the path; the
+                address that callers are told comes from their ``Host`` header.
+            max_file_size: As for the app, in bytes, or such as ``"5mb"``; None leaves it.
 
         Returns:
             The app, its address, and an empty text where gradio has its share link.
 
         Raises:
-            ArgumentError: ``share`` is True.
+            ArgumentError: Something is asked for that is not offered, or makes no sense.
             OSError: The address or the port cannot be used.
         """
+        arguments = locals()
+        changed = [
+            name
+            for name, parameter in inspect.signature(App.launch).parameters.items()
+            if name != "self" and _is_changed(arguments[name], parameter.default)
+        ]
+        if is_loading.get():
+            unused = f", without its {', '.join(changed)}" if changed else ""
+            print(  # noqa: T201
+                f"jobwire: launch() does nothing here: `jobwire serve` serves the app{unused}",
+                file=sys.stderr,
+            )
+            return self, "", ""
         from jobwire.server.serve import BackgroundServer, free_port, run
 
-        if share:
-            raise ArgumentError(
-                "share=True: jobwire has no public relay; put the server behind a proxy or a "
-                "tunnel of your own",
-                endpoint="",
-                parameter="share",
-            )
+        for name in changed:
+            if name in _REFUSED:
+                raise ArgumentError(f"{name}={arguments[name]!r}: {_REFUSED[name]}", parameter=name)
+        if ssl_keyfile is not None and ssl_certfile is None:
+            raise ArgumentError("ssl_keyfile needs ssl_certfile, too", parameter="ssl_certfile")
+        for name, file in (("ssl_certfile", ssl_certfile), ("ssl_keyfile", ssl_keyfile)):
+            if file is not None and not Path(file).is_file():
+                raise ArgumentError(f"{name}: there is no file {file}", parameter=name)
+        host = server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+        port = _port(server_port)
         changes = {
             "max_threads": max_threads,
             "auth": auth,
             "auth_message": auth_message,
-            "max_file_size": max_file_size,
+            "max_file_size": max_file_size and parse_size(max_file_size, parameter="max_file_size"),
         }
         self.configure(**{name: value for name, value in changes.items() if value is not None})
+        if ignored := [name for name in changed if name in _IGNORED]:
+            warnings.warn(f"launch() has no use for {', '.join(ignored)}", stacklevel=2)
         if show_error is not None:
             for endpoint in self.endpoints.values():
                 endpoint.show_errors = show_error
-        host = server_name or "127.0.0.1"
-        port = free_port(host) if server_port is None else server_port
+        if port is None:
+            port = free_port(host)
         options = {
             "ssl_keyfile": ssl_keyfile,
             "ssl_certfile": ssl_certfile,
             "ssl_keyfile_password": ssl_keyfile_password,
-            "root_path": root_path or "",
+            "root_path": _path(root_path or ""),
         }
         url = ""
 
@@ -557,3 +655,30 @@ class App:
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+# -- arguments of launch ------------------------------------------------------------------
+
+
+def _is_changed(value: Any, default: Any) -> bool:
+    """Whether an argument says something: not False where None is the default."""
+    return value is not default and bool(value != default) and bool(value or default)
+
+
+def _port(given: int | None) -> int | None:
+    """Return the port to listen on; None if any may be taken that is free."""
+    name, port = "server_port", given
+    if given is None:
+        name, text = "GRADIO_SERVER_PORT", os.environ.get("GRADIO_SERVER_PORT")
+        if not text:
+            return None
+        port = int(text) if text.isascii() and text.isdigit() else -1
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        shown = repr(os.environ[name]) if given is None else repr(given)
+        raise ArgumentError(f"{name} is a port from 0 to 65535, not {shown}", parameter=name)
+    return port
+
+
+def _path(root: str) -> str:
+    """Return the path of what may be a full URL."""
+    return urlsplit(root).path if root.startswith(("http://", "https://")) else root

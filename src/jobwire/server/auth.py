@@ -49,10 +49,17 @@ MAX_FORM_SIZE = 64 * 1024
 ATTEMPTS = 10
 """Wrong passwords from one address within `ATTEMPT_WINDOW`, before it has to wait."""
 
+NAME_ATTEMPTS = 30
+"""Wrong passwords for one name, from whatever addresses: more, so that a single address cannot
+lock a user out."""
+
 ATTEMPT_WINDOW = 60.0
 
-MAX_ADDRESSES = 10_000
-"""Addresses whose wrong passwords are counted; one more forgets the least recent."""
+MAX_COUNTED = 10_000
+"""Addresses whose wrong passwords are counted, and names; one more forgets the least recent."""
+
+MAX_TYPE_SIZE = 1024
+"""Characters of a Content-Type: its parser takes quadratic time."""
 
 BASIC_TTL = 60.0
 """Seconds that a password sent with each request is believed without asking again."""
@@ -64,7 +71,7 @@ DIGEST_SIZE = 32
 
 
 class TooManyAttemptsError(JobwireError):
-    """Too many wrong passwords came from one address.
+    """Too many wrong passwords came from one address, or for one name.
 
     Attributes:
         retry_after: Seconds until another may be tried.
@@ -82,10 +89,33 @@ class TooManyAttemptsError(JobwireError):
 
 @dataclass(slots=True)
 class _Attempts:
-    """The wrong passwords of one address, and the right to try the next."""
+    """The wrong passwords from one address or for one name, and the right to try the next."""
 
+    limit: int
     times: deque[float] = field(default_factory=deque)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def check(self, now: float) -> None:
+        """Raise TooManyAttemptsError if too many were wrong of late."""
+        while self.times and self.times[0] <= now - ATTEMPT_WINDOW:
+            self.times.popleft()
+        if len(self.times) >= self.limit:
+            raise TooManyAttemptsError(self.times[0] + ATTEMPT_WINDOW - now)
+
+
+class _Counted(OrderedDict[str | bytes, _Attempts]):
+    """Wrong passwords by where they came from, or by whom they were for."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def of(self, key: str | bytes) -> _Attempts:
+        attempts = self.setdefault(key, _Attempts(self._limit))
+        self.move_to_end(key)
+        if len(self) > MAX_COUNTED:
+            self.popitem(last=False)
+        return attempts
 
 
 class Auth:
@@ -130,7 +160,8 @@ class Auth:
         # By hash, oldest first: the user and when it ends.
         self._tokens: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
         self._basic: OrderedDict[bytes, float] = OrderedDict()
-        self._attempts: OrderedDict[str, _Attempts] = OrderedDict()
+        self._by_address = _Counted(ATTEMPTS)
+        self._by_name = _Counted(NAME_ATTEMPTS)
 
     # -- passwords --
 
@@ -149,27 +180,29 @@ class Auth:
         return bool(await good if inspect.isawaitable(good) else good)
 
     @asynccontextmanager
-    async def _turn(self, scope: Scope) -> AsyncIterator[Callable[[], None]]:
+    async def _turn(self, scope: Scope, username: str) -> AsyncIterator[Callable[[], None]]:
         """Have a password verified inside of this, and call what it gives if it is wrong.
 
-        One at a time from each address: nobody gains by sending many at once.
+        One at a time from each address and for each name: nobody gains by sending many at once.
 
         Raises:
             TooManyAttemptsError: Too many were wrong of late.
         """
-        address = _network(scope)
-        attempts = self._attempts.setdefault(address, _Attempts())
-        self._attempts.move_to_end(address)
-        if len(self._attempts) > MAX_ADDRESSES:
-            self._attempts.popitem(last=False)
-        times = attempts.times
-        async with attempts.turn:
-            now = self._clock()
-            while times and times[0] <= now - ATTEMPT_WINDOW:
-                times.popleft()
-            if len(times) >= ATTEMPTS:
-                raise TooManyAttemptsError(times[0] + ATTEMPT_WINDOW - now)
-            yield lambda: times.append(now)
+        from_address = self._by_address.of(_network(scope))
+        async with from_address.turn:
+            from_address.check(self._clock())
+            # Only now, so that no address can have all the names forgotten. A check may ignore
+            # case; the hash is short, however long the name is.
+            for_name = self._by_name.of(self._digest(username.strip().casefold()))
+            async with for_name.turn:
+                now = self._clock()
+                for_name.check(now)
+
+                def wrong() -> None:
+                    from_address.times.append(now)
+                    for_name.times.append(now)
+
+                yield wrong
 
     def _digest(self, *parts: str) -> bytes:
         hashed = hashlib.blake2b(key=self._key, digest_size=DIGEST_SIZE)
@@ -250,7 +283,7 @@ class Auth:
         key = self._digest(user, password)
         if self._believes(key):
             return user
-        async with self._turn(scope) as wrong:
+        async with self._turn(scope, user) as wrong:
             if not self._believes(key):  # as it may by now, if the client sends many at once
                 if not await self.verify(user, password):
                     wrong()
@@ -272,7 +305,7 @@ class Auth:
         """Answer ``POST /login``."""
         try:
             username, password = await _read_credentials(request)
-            async with self._turn(request.scope) as wrong:
+            async with self._turn(request.scope, username) as wrong:
                 if not await self.verify(username, password):
                     wrong()
                     return JSONResponse({"detail": "Incorrect credentials."}, 400)
@@ -349,7 +382,10 @@ async def _read_credentials(request: Request) -> tuple[str, str]:
         body += chunk
         if len(body) > MAX_FORM_SIZE:
             raise _BadFormError(413, f"A login may have at most {MAX_FORM_SIZE} bytes.")
-    match request.headers.get("content-type", "").partition(";")[0].strip().lower():
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > MAX_TYPE_SIZE:
+        raise _BadFormError(400, f"The Content-Type has more than {MAX_TYPE_SIZE} characters.")
+    match content_type.partition(";")[0].strip().lower():
         case "application/x-www-form-urlencoded":
             try:
                 pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jobwire.server.context import Progress, Request, Session
+from jobwire.server.errors import DeclarationError
 from jobwire.server.run import INJECTABLE, Outcome
+from jobwire.server.settings import is_count, is_optional, is_seconds
 from jobwire.server.signature import Signature, inspect_function
 
-__all__ = ("Durations", "Endpoint", "Priority", "Visibility")
+__all__ = (
+    "Durations",
+    "Endpoint",
+    "Priority",
+    "Visibility",
+    "check_options",
+    "inspect_endpoint",
+)
 
 Visibility = Literal["public", "undocumented", "private"]
 
@@ -112,3 +121,47 @@ def inspect_endpoint(
     signature = inspect_function(function, injectable=INJECTABLE, batch=batch, name=name)
     defaults = (p.default for p in inspect.signature(function).parameters.values())
     return signature, any(isinstance(value, Progress) and value.track_tqdm for value in defaults)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_is_text_or_none = is_optional(lambda value: isinstance(value, str))
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "description": (_is_text_or_none, "a text, or None"),
+    "visibility": (
+        lambda value: value in get_args(Visibility),
+        "'public', 'undocumented' or 'private'",
+    ),
+    "queue": (_is_bool, "True or False"),
+    "batch": (_is_bool, "True or False"),
+    "max_batch_size": (is_count, "an int of at least 1"),
+    "concurrency_limit": (
+        lambda value: value == "default" or value is None or is_count(value),
+        "an int of at least 1, 'default', or None for no limit",
+    ),
+    "concurrency_id": (_is_text_or_none, "a text, or None"),
+    "time_limit": (
+        is_optional(lambda value: is_seconds(value) and value > 0),
+        "a number of seconds above 0, or None for no limit",
+    ),
+    "priority": (
+        lambda value: isinstance(value, int) or callable(value),
+        "an int, or a function of the Request that returns one",
+    ),
+    "show_errors": (is_optional(_is_bool), "True, False, or None for what the app says"),
+}
+
+
+def check_options(api_name: str, **options: Any) -> None:
+    """Check what was said about an endpoint, by the names of the arguments of `App.endpoint`.
+
+    Raises:
+        DeclarationError: One makes no sense.
+    """
+    for name, value in options.items():
+        is_right, expected = _RULES[name]
+        if not is_right(value):
+            raise DeclarationError(f"/{api_name}: {name} is {expected}, not {value!r}")

@@ -1,10 +1,10 @@
-"""What is wrong with a function, with what was sent to it, or with what it returned."""
+"""What is wrong with a function, what was sent to it or what it returned; what is missing."""
 
 from __future__ import annotations
 
 from jobwire.exceptions import ArgumentError, JobwireError
 
-__all__ = ("DeclarationError", "InputError", "OutputError")
+__all__ = ("DeclarationError", "InputError", "OutputError", "UnavailableError")
 
 
 class DeclarationError(JobwireError, TypeError):
@@ -28,3 +28,7 @@ class InputError(ArgumentError):
 
 class OutputError(JobwireError, TypeError):
     """A function returned or yielded what cannot be sent, or not what it declares."""
+
+
+class UnavailableError(JobwireError):
+    """A part of the server needs a package that is not installed."""

@@ -6,6 +6,7 @@ never joined onto a directory, so no path that a client can write leads anywhere
 
 from __future__ import annotations
 
+import errno
 import mimetypes
 import os
 import re
@@ -34,6 +35,9 @@ MAX_NAME_SIZE = 200
 MAX_SUFFIX_SIZE = 32
 """Bytes of a suffix that is kept when a name is cut; what is longer is no suffix."""
 
+MAX_FILES = 1_000_000
+"""Files at once, however small: each takes a kilobyte of memory and a directory."""
+
 TOKEN_SIZE = 16
 """Random bytes that guard a file: 128 bits cannot be guessed."""
 
@@ -59,6 +63,7 @@ class _Entry:
     owner: str | None
     directory: Path
     uses: int = 0
+    size: int = 0
 
 
 class FileStore:
@@ -71,6 +76,7 @@ class FileStore:
         root: Where the files lie; None makes a private temporary directory at first use, and
             `close` removes it.
         max_file_size: Bytes of an uploaded file at most; None for no limit.
+        max_size: Bytes of all files at most; None for no limit.
         ttl: Seconds that a file is kept while nobody uses it.
         clock: Gives monotonic seconds.
     """
@@ -80,10 +86,13 @@ class FileStore:
         root: Path | None = None,
         *,
         max_file_size: int | None,
+        max_size: int | None = None,
         ttl: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.max_file_size = max_file_size
+        self._max_size = max_size
+        self._size = 0
         self._root = root
         self._ttl = ttl
         self._clock = clock
@@ -103,17 +112,39 @@ class FileStore:
 
         Returns:
             The opaque path that clients name it by, and where to write it.
+
+        Raises:
+            OSError: There are too many files (``ENOSPC``).
         """
         name = clean_name(name)
         token = secrets.token_hex(TOKEN_SIZE)
         with self._lock:
             if self._closed:
                 raise JobwireError("the file store is closed")
+            if len(self._entries) >= MAX_FILES:
+                raise OSError(errno.ENOSPC, f"the server keeps no more files than {MAX_FILES}")
             directory = self._made_root() / token
             directory.mkdir(mode=0o700)
             self._entries[token] = _Entry(name, owner, directory)
             self._idle[token] = self._clock() + self._ttl
         return f"{token}/{name}", directory / name
+
+    def reserve(self, path: str, size: int) -> None:
+        """Count the bytes that are about to be written to a file.
+
+        Raises:
+            OSError: There is no room for them (``ENOSPC``).
+        """
+        with self._lock:
+            if self._max_size is not None and self._size + size > self._max_size:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"the server keeps no more files: {self._size} of {self._max_size} bytes are "
+                    f"taken, {size} more do not fit",
+                )
+            _, entry = self._find(path)
+            entry.size += size
+            self._size += size
 
     def open(self, path: str, *, owner: str | None) -> Path:
         """Return where a file lies.
@@ -139,25 +170,28 @@ class FileStore:
             The file's description as it goes over the wire, its ``url`` still to be set.
 
         Raises:
-            OSError: There is no such file, it cannot be read, or it is no regular file.
+            OSError: There is no such file, it cannot be read, it is no regular file, or there
+                is no room for it.
         """
         try:
-            mode = source.stat().st_mode
+            status = source.stat()
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"the endpoint returned the file {str(source)!r}, which does not exist"
             ) from None
-        if stat.S_ISDIR(mode):
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(
                 f"the endpoint returned the directory {str(source)!r}; return a file, such as "
                 "an archive of it"
             )
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(f"the endpoint returned {str(source)!r}, which is no regular file")
         path, target = self.create(source.name, owner=owner)
         try:
+            self.reserve(path, status.st_size)
             shutil.copyfile(source, target)
             size = target.stat().st_size
+            self.reserve(path, size - status.st_size)  # somebody may still be writing to it
         except BaseException:
             self.discard(path)
             raise
@@ -203,6 +237,7 @@ class FileStore:
                 return
             del self._entries[token]
             self._idle.pop(token, None)
+            self._size -= entry.size
         shutil.rmtree(entry.directory, ignore_errors=True)
 
     def expire(self) -> float | None:
@@ -222,6 +257,7 @@ class FileStore:
                     break
                 del self._idle[token]
                 due.append(self._entries.pop(token))
+                self._size -= due[-1].size
         for entry in due:
             shutil.rmtree(entry.directory, ignore_errors=True)
         return rest
@@ -261,7 +297,7 @@ def clean_name(name: str) -> str:
     name = name.replace("\\", "/").rpartition("/")[2]
     # Control characters, halves of surrogate pairs, line separators.
     name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp"))
-    name = re.sub(r"^[\s.]+|\s+$", "", name)
+    name = re.sub(r"^[\s.]+", "", name).rstrip()
     if len(name.encode()) > MAX_NAME_SIZE:
         stem, dot, suffix = name.rpartition(".")
         if not stem or len(suffix.encode()) >= MAX_SUFFIX_SIZE:

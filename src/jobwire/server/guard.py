@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobwire.exceptions import shown
+from jobwire.exceptions import ArgumentError, shown
 from jobwire.server.auth import Auth, TooManyAttemptsError
 
 __all__ = ("Guard", "route_path")
@@ -57,6 +57,10 @@ class Guard:
         body_exempt: Paths of routes that look after the size and pace of their bodies.
         body_timeout: Seconds that a body may stand still.
         public: Paths of routes that need no login.
+
+    Raises:
+        ArgumentError: The hosts or origins are a text instead of a list, in which any ``*``
+            would stand for all; or an origin holds a ``*``.
     """
 
     def __init__(
@@ -71,6 +75,16 @@ class Guard:
         body_timeout: float = BODY_TIMEOUT,
         public: Collection[str] = PUBLIC,
     ) -> None:
+        for name, given in (("allowed_hosts", allowed_hosts), ("allowed_origins", allowed_origins)):
+            if isinstance(given, str):
+                raise ArgumentError(f"{name} must be a list: {name}=[{given!r}]", parameter=name)
+        for origin in allowed_origins:
+            if "*" in origin and origin != "*":
+                raise ArgumentError(
+                    f"allowed_origins: {origin!r} stands for no origin; name each, or give "
+                    "allowed_origins=['*'] for all",
+                    parameter="allowed_origins",
+                )
         self.app = app
         self._auth = auth
         self._any_host = allowed_hosts is not None and "*" in allowed_hosts

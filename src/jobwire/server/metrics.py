@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from jobwire.server.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
     from jobwire.server.service import Service
 
 __all__ = ("render",)
@@ -23,6 +23,8 @@ class _Collector:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         service = self._service
         jobs = CounterMetricFamily(
             "jobwire_jobs", "Jobs that ended.", labels=["endpoint", "outcome"]
@@ -46,7 +48,18 @@ class _Collector:
 
 
 def render(service: Service) -> tuple[bytes, str]:
-    """Return the metrics as text, and its media type."""
+    """Return the metrics as text, and its media type.
+
+    Raises:
+        UnavailableError: ``prometheus_client`` is not installed.
+    """
+    try:
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"this needs {error.name}: pip install 'jobwire[metrics]'"
+        ) from error
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(service))
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -30,7 +30,7 @@ from jobwire.server.auth import login_without_auth
 from jobwire.server.channels import Channel
 from jobwire.server.context import Request, Session
 from jobwire.server.endpoint import Endpoint
-from jobwire.server.errors import InputError
+from jobwire.server.errors import InputError, UnavailableError
 from jobwire.server.guard import route_path
 from jobwire.server.job import Caller, Job
 from jobwire.server.service import Service
@@ -213,6 +213,7 @@ class Routes:
             ("GET", "/metrics", self.metrics),
             ("GET", "/theme.css", self.theme),
             ("GET", "/favicon.ico", self.favicon),
+            ("GET", "/robots.txt", self.robots),
             ("GET", "/", self.index),
         ]
         for prefix, table in ((documents.API_PREFIX, api), ("", top)):
@@ -409,6 +410,9 @@ class Routes:
     async def favicon(self, request: HTTPRequest) -> Response:
         return Response(status_code=204)
 
+    async def robots(self, request: HTTPRequest) -> Response:
+        return PlainTextResponse("User-agent: *\nDisallow: /\n")
+
     # -- who is there ------------------------------------------------------------------
 
     async def login(self, request: HTTPRequest) -> Response:
@@ -542,5 +546,7 @@ def _refusal(error: JobwireError) -> Response:
             return _detail(404, str(error))
         case QueueFullError():
             return JSONResponse({"detail": str(error)}, 503, {"retry-after": "1"})
+        case UnavailableError():
+            return _detail(501, str(error))
         case _:
             raise error

@@ -112,6 +112,7 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = False
         self._head_size = 0
         self._forget_timer()
+        self.scope["jobwire.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -66,7 +66,7 @@ class Service:
         self.store: Store = MemoryStore(
             result_ttl=settings.result_ttl,
             max_log_size=settings.max_output_size,
-            max_size=getattr(settings, "max_results_size", None),  # noqa: B009
+            max_size=settings.max_results_size,
         )
         self.store.open(self.delivery.wake)
         self.queue = Queue(
@@ -78,7 +78,11 @@ class Service:
             on_progress=self.delivery.wake_for_progress,
         )
         self.channels = Channels(self._make_channel, ttl=settings.session_ttl, most=MAX_SESSIONS)
-        self.files = FileStore(max_file_size=settings.max_file_size, ttl=settings.upload_ttl)
+        self.files = FileStore(
+            max_file_size=settings.max_file_size,
+            max_size=settings.max_storage_size,
+            ttl=settings.upload_ttl,
+        )
         self.uploads = UploadProgress()
         self.closed = False
         self._abandon_after = settings.abandon_after

@@ -1,21 +1,33 @@
-"""What an app is told when it is made."""
+"""What an app is told when it is made, and what becomes of nonsense."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ("Authentication", "Settings")
+from jobwire.exceptions import ArgumentError
+
+__all__ = ("Authentication", "Settings", "is_count", "is_optional", "is_seconds", "parse_size")
 
 Authentication = (
     tuple[str, str] | Sequence[tuple[str, str]] | Callable[[str, str], bool | Awaitable[bool]]
 )
 """A user and a password, several of them, or a function that says whether they are right."""
 
+_HOST = re.compile(r"\*|(\*\.)?[^\s/*]+")
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/*]+/?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+) *([kmgt]?)i?b", re.ASCII | re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of an app. See `jobwire.App` for what they mean."""
+    """The settings of an app. See `jobwire.App` for what they mean.
+
+    Raises:
+        ArgumentError: One makes no sense.
+    """
 
     title: str
     description: str
@@ -31,7 +43,91 @@ class Settings:
     max_body_size: int
     max_file_size: int | None
     max_upload_size: int | None
+    max_storage_size: int | None
     max_output_size: int
+    max_results_size: int | None
     show_errors: bool
     allowed_hosts: Sequence[str] | None
     allowed_origins: Sequence[str]
+
+    def __post_init__(self) -> None:
+        for names, is_right, expected in _RULES:
+            for name in names.split():
+                value = getattr(self, name)
+                if not is_right(value):
+                    raise ArgumentError(f"{name} is {expected}, not {value!r}", parameter=name)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is an int of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether a value is a number of at least 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def is_optional(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return whether a value is None or right."""
+    return lambda value: value is None or is_right(value)
+
+
+def parse_size(size: str | int, *, parameter: str) -> int:
+    """Return bytes, which may be given as in ``"5mb"``; a kilobyte has 1024, as in gradio.
+
+    Raises:
+        ArgumentError: It is no size.
+    """
+    if isinstance(size, int):
+        return size
+    found = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
+    if found is None:
+        raise ArgumentError(
+            f"{parameter} is a number of bytes, or a text such as '5mb', not {size!r}",
+            parameter=parameter,
+        )
+    return int(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " ")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    """Return whether a value is a collection of texts of a form."""
+
+    def check(value: Any) -> bool:
+        return (
+            isinstance(value, Collection)
+            and not isinstance(value, (str, bytes))
+            and all(isinstance(each, str) and pattern.fullmatch(each) for each in value)
+        )
+
+    return check
+
+
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("title description", _is_text, "a text"),
+    ("auth_message", is_optional(_is_text), "a text, or None"),
+    ("max_threads max_body_size max_output_size", is_count, "an int of at least 1"),
+    (
+        "max_size default_concurrency_limit max_file_size max_upload_size max_storage_size "
+        "max_results_size",
+        is_optional(is_count),
+        "an int of at least 1, or None for no limit",
+    ),
+    ("result_ttl session_ttl upload_ttl", is_seconds, "a number of seconds, 0 or more"),
+    ("abandon_after", is_optional(is_seconds), "a number of seconds, 0 or more, or None"),
+    ("show_errors", lambda value: isinstance(value, bool), "True or False"),
+    (
+        "allowed_hosts",
+        is_optional(_are(_HOST)),
+        "a list of names such as 'example.org', '*.example.org' or '*', or None for any",
+    ),
+    (
+        "allowed_origins",
+        _are(_ORIGIN),
+        "a list of origins such as 'https://example.org', without a path, or '*' for all",
+    ),
+)

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import NoneType
+from types import CoroutineType, NoneType
 from typing import Any, get_args, get_origin
 
 from jobwire.exceptions import shown
@@ -194,13 +194,19 @@ class Signature:
         Raises:
             OutputError: It cannot be sent, or is not what the function declares.
         """
+        if isinstance(result, CoroutineType):
+            result.close()
+            raise OutputError(
+                f"{self.name}: it gave a coroutine: declare it `async def`, or annotate it as "
+                "returning Awaitable[...]; in an `async def`, await the coroutine"
+            )
         outputs = self.outputs
         if not outputs:
             return []
         if not self._gives_tuple:
             return [self._encode(outputs[0], result, files)]
-        if not isinstance(result, tuple) or len(result) != len(outputs):
-            got = f"{len(result)} of them" if isinstance(result, tuple) else _a(result)
+        if not isinstance(result, (tuple, list)) or len(result) != len(outputs):
+            got = f"{len(result)} of them" if isinstance(result, (tuple, list)) else _a(result)
             raise OutputError(
                 f"{self.name} has to give a tuple of {len(outputs)}, as it declares; it gave {got}"
             )

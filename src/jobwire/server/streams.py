@@ -83,7 +83,10 @@ class EventStream:
             gone.remove_done_callback(leave)
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            pass  # a half-open connection: what returns without an end is cut
+            # What returns without an end is cut, but what was written waits to be read: only
+            # our own server can throw that away.
+            if (abort := scope.get("jobwire.abort")) is not None:
+                abort()
         except asyncio.CancelledError:
             if not left:
                 raise

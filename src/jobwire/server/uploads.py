@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from jobwire.exceptions import JobwireError, shown
 from jobwire.server.files import FileNotAllowedError, FileStore, media_type
+from jobwire.server.guard import MIN_PACE
 
 __all__ = ("UploadProgress", "download", "upload")
 
@@ -28,7 +30,10 @@ MAX_FILES = 1000
 """Parts of one upload, as in Gradio."""
 
 CHUNK_TIMEOUT = 30.0
-"""Seconds that an upload may stand still."""
+"""Seconds that an upload may stand still, and that it may take at any pace."""
+
+MAX_TYPE_SIZE = 1024
+"""Characters of a Content-Type: its parser takes quadratic time."""
 
 FLUSH_SIZE = 1024 * 1024
 """Bytes that are gathered before a thread writes them: large enough that the change of thread
@@ -78,7 +83,7 @@ async def upload(
         owner: The user that they will belong to.
         progress: Told what arrives, if the request has an ``upload_id``.
         max_body_size: Bytes of all parts together; None for no limit.
-        chunk_timeout: Seconds that the client may be silent.
+        chunk_timeout: Seconds that the client may be silent, or behind ``MIN_PACE``.
     """
     upload_id = request.query_params.get("upload_id")
     track = progress.begin(upload_id, owner) if progress and upload_id else None
@@ -108,7 +113,10 @@ async def upload(
 async def _receive(
     request: Request, receiver: _Receiver, max_body_size: int | None, chunk_timeout: float
 ) -> None:
-    type, options = parse_options_header(request.headers.get("content-type"))
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > MAX_TYPE_SIZE:
+        raise _RefusedError(400, f"The Content-Type has more than {MAX_TYPE_SIZE} characters.")
+    type, options = parse_options_header(content_type)
     if type != b"multipart/form-data":
         raise _RefusedError(400, "An upload must be of type multipart/form-data.")
     if not (boundary := options.get(b"boundary")):
@@ -130,14 +138,15 @@ async def _receive(
     length = request.headers.get("content-length", "")
     _check_body_size(int(length) if length.isdecimal() else 0, max_body_size)
     received, more = 0, True
+    start = time.monotonic()
     while more:
+        # It may pause, but the time that it took in all must fit its size.
+        behind = max(0.0, time.monotonic() - start - received / MIN_PACE)
         try:
-            async with asyncio.timeout(chunk_timeout):
+            async with asyncio.timeout(chunk_timeout - behind):
                 message = await request.receive()
         except TimeoutError:
-            raise _RefusedError(
-                408, f"Nothing of the upload arrived for {chunk_timeout:g} s."
-            ) from None
+            raise _RefusedError(408, "The upload arrived too slowly.") from None
         if message["type"] == "http.disconnect":
             raise _RefusedError(400, "The client left before the upload was complete.")
         more = message.get("more_body", False)
@@ -258,6 +267,7 @@ class _Receiver:
                     self._file.close()
                     self._file = None
                 else:
+                    self._store.reserve(self._paths[-1], len(action))
                     self._file.write(action)
             self.actions.clear()
             self.pending = 0
