@@ -637,6 +637,27 @@ def test_any_name_comes_back(name: str) -> None:
     assert clean_name(name) == target.name
 
 
+async def test_several_ranges_are_as_long_as_stated(app: App, put: Put) -> None:
+    path = put("a.txt", b"0123456789")
+    async with served(app) as port, connected(port) as connection:
+        await connection.send(
+            f"GET /file={path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            "Range: bytes=0-1,5-6\r\n\r\n".encode()
+        )
+        status, headers, body = await connection.response()
+        assert (status, await connection.end()) == (206, b"")
+    assert headers["content-type"].startswith("multipart/byteranges; boundary=")
+    assert b"\r\n\r\n01\r\n" in body
+    assert b"\r\n\r\n56\r\n" in body
+
+
+def test_many_ranges_cost_no_more_than_the_file(client: TestClient, put: Put) -> None:
+    path = put("a.txt", b"x" * 30_000)
+    ranges = ",".join(f"{i * 3}-{i * 3}" for i in range(8000))
+    response = client.get(f"/file={path}", headers={"range": f"bytes={ranges}"})
+    assert (response.status_code, len(response.content)) == (200, 30_000)
+
+
 def test_head_and_ranges(client: TestClient, put: Put) -> None:
     path = put("a.bin", b"0123456789")
     response = client.head(f"/file={path}")

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ("TargetError", "load", "require_server", "serve", "setup_logging")
 
-_FILE = {"exists": True, "dir_okay": False, "readable": True}
-
 
 def serve(
     target: Annotated[
@@ -52,8 +50,19 @@ def serve(
         list[str] | None,
         typer.Option(help="A name by which the server may be addressed. Repeatable."),
     ] = None,
-    ssl_certfile: Annotated[Path | None, typer.Option(help="TLS certificate.", **_FILE)] = None,
-    ssl_keyfile: Annotated[Path | None, typer.Option(help="TLS key.", **_FILE)] = None,
+    forwarded_allow_ips: Annotated[
+        str | None,
+        typer.Option(
+            help="The addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are "
+            "believed, separated by commas."
+        ),
+    ] = None,
+    ssl_certfile: Annotated[
+        Path | None, typer.Option(help="TLS certificate.", exists=True, dir_okay=False)
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None, typer.Option(help="TLS key.", exists=True, dir_okay=False)
+    ] = None,
     log_format: Annotated[
         str, typer.Option(help="'text', or 'json': a line of JSON for each record.")
     ] = "text",
@@ -85,6 +94,7 @@ def serve(
             on_start=lambda url: print(
                 f"jobwire serves {app.settings.title!r} at {url}", file=sys.stderr, flush=True
             ),
+            forwarded_allow_ips=forwarded_allow_ips,
             root_path=root_path,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import re
@@ -16,7 +15,6 @@ from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,7 +27,15 @@ from jobwire.server.errors import DeclarationError
 from jobwire.server.guard import Guard
 from jobwire.server.routes import Router, Routes
 from jobwire.server.service import Service
-from jobwire.server.settings import Authentication, Settings, parse_size
+from jobwire.server.settings import (
+    Authentication,
+    Settings,
+    changed_arguments,
+    check_arguments,
+    parse_port,
+    parse_size,
+    path_of_url,
+)
 
 __all__ = ("App", "is_loading")
 
@@ -41,23 +47,6 @@ _NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 is_loading: ContextVar[bool] = ContextVar("is_loading", default=False)
 """Whether a program is run only to find its app: then `App.launch` serves nothing."""
-
-_REFUSED = {
-    "share": "jobwire has no public relay; put the server behind a proxy or a tunnel of your own",
-    "mcp_server": "jobwire does not speak MCP",
-    "auth_dependency": "give auth=... a function of user and password, or put a proxy in front",
-    "allowed_paths": "only files that endpoints return are served; return a pathlib.Path",
-    "blocked_paths": "only files that endpoints return are served; there is nothing to block",
-}
-"""Arguments of ``gradio.Server.launch`` that promise what there is not, and what to do."""
-
-_IGNORED = frozenset(
-    "inline debug height width favicon_path ssl_verify footer_links run_history app_kwargs "
-    "state_session_capacity share_server_address share_server_protocol "
-    "share_server_tls_certificate enable_monitoring strict_cors node_server_name node_port "
-    "ssr_mode pwa i18n theme css css_paths js head head_paths num_workers".split()
-)
-"""Those that do not matter to callers of functions."""
 
 _access = logging.getLogger("jobwire.access")
 _SHOWN = ("client", "method", "path", "status", "milliseconds")
@@ -482,12 +471,7 @@ class App:
             ArgumentError: Something is asked for that is not offered, or makes no sense.
             OSError: The address or the port cannot be used.
         """
-        arguments = locals()
-        changed = [
-            name
-            for name, parameter in inspect.signature(App.launch).parameters.items()
-            if name != "self" and _is_changed(arguments[name], parameter.default)
-        ]
+        changed = changed_arguments(App.launch, locals())
         if is_loading.get():
             unused = f", without its {', '.join(changed)}" if changed else ""
             print(  # noqa: T201
@@ -497,16 +481,14 @@ class App:
             return self, "", ""
         from jobwire.server.serve import BackgroundServer, free_port, run
 
-        for name in changed:
-            if name in _REFUSED:
-                raise ArgumentError(f"{name}={arguments[name]!r}: {_REFUSED[name]}", parameter=name)
+        ignored = check_arguments(changed)
         if ssl_keyfile is not None and ssl_certfile is None:
             raise ArgumentError("ssl_keyfile needs ssl_certfile, too", parameter="ssl_certfile")
         for name, file in (("ssl_certfile", ssl_certfile), ("ssl_keyfile", ssl_keyfile)):
             if file is not None and not Path(file).is_file():
                 raise ArgumentError(f"{name}: there is no file {file}", parameter=name)
         host = server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-        port = _port(server_port)
+        port = parse_port(server_port)
         changes = {
             "max_threads": max_threads,
             "auth": auth,
@@ -514,7 +496,7 @@ class App:
             "max_file_size": max_file_size and parse_size(max_file_size, parameter="max_file_size"),
         }
         self.configure(**{name: value for name, value in changes.items() if value is not None})
-        if ignored := [name for name in changed if name in _IGNORED]:
+        if ignored:
             warnings.warn(f"launch() has no use for {', '.join(ignored)}", stacklevel=2)
         if show_error is not None:
             for endpoint in self.endpoints.values():
@@ -525,7 +507,7 @@ class App:
             "ssl_keyfile": ssl_keyfile,
             "ssl_certfile": ssl_certfile,
             "ssl_keyfile_password": ssl_keyfile_password,
-            "root_path": _path(root_path or ""),
+            "root_path": path_of_url(root_path or ""),
         }
         url = ""
 
@@ -655,30 +637,3 @@ class App:
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-# -- arguments of launch ------------------------------------------------------------------
-
-
-def _is_changed(value: Any, default: Any) -> bool:
-    """Whether an argument says something: not False where None is the default."""
-    return value is not default and bool(value != default) and bool(value or default)
-
-
-def _port(given: int | None) -> int | None:
-    """Return the port to listen on; None if any may be taken that is free."""
-    name, port = "server_port", given
-    if given is None:
-        name, text = "GRADIO_SERVER_PORT", os.environ.get("GRADIO_SERVER_PORT")
-        if not text:
-            return None
-        port = int(text) if text.isascii() and text.isdigit() else -1
-    if not isinstance(port, int) or not 0 <= port <= 65535:
-        shown = repr(os.environ[name]) if given is None else repr(given)
-        raise ArgumentError(f"{name} is a port from 0 to 65535, not {shown}", parameter=name)
-    return port
-
-
-def _path(root: str) -> str:
-    """Return the path of what may be a full URL."""
-    return urlsplit(root).path if root.startswith(("http://", "https://")) else root

@@ -1,15 +1,29 @@
-"""What an app is told when it is made, and what becomes of nonsense."""
+"""What an app is told when it is made or launched, and what becomes of nonsense."""
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobwire.exceptions import ArgumentError
 
-__all__ = ("Authentication", "Settings", "is_count", "is_optional", "is_seconds", "parse_size")
+__all__ = (
+    "Authentication",
+    "Settings",
+    "changed_arguments",
+    "check_arguments",
+    "is_count",
+    "is_optional",
+    "is_seconds",
+    "parse_port",
+    "parse_size",
+    "path_of_url",
+)
 
 Authentication = (
     tuple[str, str] | Sequence[tuple[str, str]] | Callable[[str, str], bool | Awaitable[bool]]
@@ -81,13 +95,14 @@ def parse_size(size: str | int, *, parameter: str) -> int:
     """
     if isinstance(size, int):
         return size
-    found = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
+    found = _SIZE.fullmatch(str(size).strip())
     if found is None:
         raise ArgumentError(
             f"{parameter} is a number of bytes, or a text such as '5mb', not {size!r}",
             parameter=parameter,
         )
-    return int(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " ")
+    power = " kmgt".index(found[2].lower() or " ")
+    return int(found[1]) * int(1024**power)
 
 
 def _is_text(value: Any) -> bool:
@@ -131,3 +146,71 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "a list of origins such as 'https://example.org', without a path, or '*' for all",
     ),
 )
+
+
+# -- arguments of launch ------------------------------------------------------------------
+
+_REFUSED = {
+    "share": "jobwire has no public relay; put the server behind a proxy or a tunnel of your own",
+    "mcp_server": "jobwire does not speak MCP",
+    "auth_dependency": "give auth=... a function of user and password, or put a proxy in front",
+    "allowed_paths": "only files that endpoints return are served; return a pathlib.Path",
+    "blocked_paths": "only files that endpoints return are served; there is nothing to block",
+}
+"""Arguments of ``gradio.Server.launch`` that promise what there is not, and what to do."""
+
+_IGNORED = {
+    "inline", "debug", "height", "width", "favicon_path", "ssl_verify", "footer_links",
+    "run_history", "app_kwargs", "state_session_capacity", "share_server_address",
+    "share_server_protocol", "share_server_tls_certificate", "enable_monitoring", "strict_cors",
+    "node_server_name", "node_port", "ssr_mode", "pwa", "i18n", "theme", "css", "css_paths", "js",
+    "head", "head_paths", "num_workers",
+}  # fmt: skip
+"""Those that do not matter to callers of functions."""
+
+
+def changed_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arguments that say something: not False where None would do."""
+    return [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if (default := parameter.default) is not parameter.empty
+        and (value := arguments[name]) is not default
+        and bool(value != default)
+        and bool(value or default)
+    ]
+
+
+def check_arguments(changed: Sequence[str]) -> list[str]:
+    """Return those of the given arguments of ``launch`` that have no effect.
+
+    Raises:
+        ArgumentError: One promises what there is not.
+    """
+    for name in changed:
+        if name in _REFUSED:
+            raise ArgumentError(f"{name} is not offered: {_REFUSED[name]}", parameter=name)
+    return [name for name in changed if name in _IGNORED]
+
+
+def parse_port(given: int | None) -> int | None:
+    """Return the port to listen on; None if any may be taken that is free.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    name, port = "server_port", given
+    if given is None:
+        name, text = "GRADIO_SERVER_PORT", os.environ.get("GRADIO_SERVER_PORT")
+        if not text:
+            return None
+        port = int(text) if text.isascii() and text.isdigit() else -1
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        shown = os.environ[name] if given is None else given
+        raise ArgumentError(f"{name} is a port from 0 to 65535, not {shown!r}", parameter=name)
+    return port
+
+
+def path_of_url(root: str) -> str:
+    """Return the path of what may be a full URL."""
+    return urlsplit(root).path if root.startswith(("http://", "https://")) else root
