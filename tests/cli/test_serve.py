@@ -30,7 +30,6 @@ FILES = {
     + "@app.endpoint(max_batch_size=None)\ndef f(x: str) -> str: return x\n",
     "launches.py": "from jobwire import App as Server\nserver = Server(title='Launches')\n"
     "result = server.launch(server_port=9870)\n",
-    "loads.py": "from jobwire import App\nfrom jobwire.cli.serve import load\n",
 }
 
 
@@ -65,7 +64,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_files_of_any_name(here: Path, target: str, title: str) -> None:
     app = load(target)
     assert app.settings.title == title
-    assert load(target) is app or target.startswith(("c/", "sys"))
+    assert load(target) is app
 
 
 def test_a_file_does_not_take_a_modules_place(here: Path) -> None:
@@ -84,10 +83,10 @@ def test_a_file_does_not_take_a_modules_place(here: Path) -> None:
         (".", r"^\. is a directory; give the path"),
         ("..", r"^\.\. is a directory"),
         ("./empty", r"^\./empty is a directory"),
-        ("empty", "app is no App in empty; it has none"),
+        ("empty", r"app is no App in empty; it has none"),
         ("nope.py", "there is no file nope.py"),
         ("empty/nope.py:app", "there is no file empty/nope.py"),
-        ("plain.txt", "there is no module plain.txt; .* ends in .py"),
+        ("plain.txt", r"there is no module plain\.txt; .* ends in \.py"),
         ("c/calendar", "there is no module c/calendar"),
         ("", "there is no module ''"),
         (":app", "there is no module :app"),
@@ -110,7 +109,7 @@ def test_a_module_that_a_module_needs_is_not_taken_for_it(here: Path) -> None:
 
 def test_a_file_that_fails_is_not_kept(here: Path) -> None:
     for _ in range(2):
-        with pytest.raises(FileNotFoundError, match="model.bin"):
+        with pytest.raises(FileNotFoundError, match=r"model\.bin"):
             load("fails.py")
     assert "fails" not in sys.modules
 
@@ -148,15 +147,15 @@ def test_errors_of_a_program_come_with_their_traceback(here: Path, name: str, er
     ("options", "words"),
     [
         (["--ssl-keyfile", "plain.txt"], "jobwire: --ssl-keyfile needs --ssl-certfile"),
-        (["--ssl-certfile", "nope.pem"], "'--ssl-certfile': File 'nope.pem' does not exist"),
-        (["--ssl-keyfile", "nope.pem"], "'--ssl-keyfile': File 'nope.pem' does not exist"),
+        (["--ssl-certfile", "nope.pem"], "'--ssl-certfile': file 'nope.pem' does not exist"),
+        (["--ssl-keyfile", "nope.pem"], "'--ssl-keyfile': file 'nope.pem' does not exist"),
         (["--allowed-host", "https://x"], "jobwire: allowed_hosts is a list of names"),
     ],
 )
 def test_options_that_do_not_fit(here: Path, options: list[str], words: str) -> None:
     code, errors = serve("serve", "my.app.py", *options)
     assert code == 2
-    assert words in errors
+    assert words.lower() in errors.lower()  # versions of typer differ
     assert "Traceback" not in errors
 
 
@@ -169,7 +168,7 @@ def test_a_program_that_launches_is_served_once(here: Path) -> None:
     try:
         assert process.stderr is not None
         assert process.stderr.readline() == (
-            "jobwire: launch() does nothing here: `jobwire serve` serves the app, without its "
+            "jobwire: launch() only sets the app up here, `jobwire serve` serves it, without its "
             "server_port\n"
         )
         assert process.stderr.readline().startswith("jobwire serves 'Launches' at http://127.")
@@ -179,10 +178,10 @@ def test_a_program_that_launches_is_served_once(here: Path) -> None:
 
 
 @pytest.fixture
-def without(tmp_path: Path) -> Iterator[dict[str, str]]:
+def without(tmp_path: Path) -> dict[str, str]:
     """An environment in which ``starlette`` cannot be imported."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['starlette'] = None\n")
-    yield {"PYTHONPATH": str(tmp_path)}
+    return {"PYTHONPATH": str(tmp_path)}
 
 
 @pytest.mark.parametrize("command", [["serve", "my.app.py"], ["demo"]])

@@ -56,29 +56,14 @@ def parameters(function: Callable[..., Any]) -> Parameters:
     }
 
 
-def test_the_surface_is_that_of_gradio() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ASK_GRADIO], capture_output=True, text=True, check=True, timeout=60
-    )
-    api, launch = (
-        {name: (kind, default) for name, kind, default in ast.literal_eval(line)}
-        for line in done.stdout.splitlines()
-    )
-    ours = parameters(App.api)
-    assert list(ours) == list(api)
-    assert ours == api
-
-    ours = parameters(App.launch)
-    # In the same places, so that what is given by position arrives as well.
-    assert list(ours) == [name for name in launch if name != "_frontend"]
-    for name, (kind, default) in ours.items():
-        assert kind == launch[name][0], name
-        # None leaves what the App was told; where it was told nothing, that is gradio's.
-        assert default in (launch[name][1], None), name
-    settings = App().settings
-    assert settings.max_threads == launch["max_threads"][1]
-    assert settings.show_errors is launch["show_error"][1]
-    assert settings.auth is launch["auth"][1]
+@pytest.fixture(scope="module", autouse=True)
+def asked_gradio() -> Iterator[subprocess.Popen[str]]:
+    """It takes its time, so it begins with the first test; the last one needs it."""
+    command = [sys.executable, "-c", ASK_GRADIO]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
+        process.kill()
 
 
 def test_api_in_all_its_forms() -> None:
@@ -660,3 +645,27 @@ def check_demo(output: str, errors: str) -> None:
     assert f'Client("{url}").predict(7, 2, api_name="/divide")' in output
     assert "output: once upon a" in errors
     assert "running, baking: 1/3 loaves" in errors
+
+
+def test_the_surface_is_that_of_gradio(asked_gradio: subprocess.Popen[str]) -> None:
+    output, errors = asked_gradio.communicate(timeout=50)
+    assert asked_gradio.returncode == 0, errors
+    api, launch = (
+        {name: (kind, default) for name, kind, default in ast.literal_eval(line)}
+        for line in output.splitlines()
+    )
+    ours = parameters(App.api)
+    assert list(ours) == list(api)
+    assert ours == api
+
+    ours = parameters(App.launch)
+    # In the same places, so that what is given by position arrives as well.
+    assert list(ours) == [name for name in launch if name != "_frontend"]
+    for name, (kind, default) in ours.items():
+        assert kind == launch[name][0], name
+        # None leaves what the App was told; where it was told nothing, that is gradio's.
+        assert default in (launch[name][1], None), name
+    settings = App().settings
+    assert settings.max_threads == launch["max_threads"][1]
+    assert settings.show_errors is launch["show_error"][1]
+    assert settings.auth is launch["auth"][1]

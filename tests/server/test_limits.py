@@ -195,9 +195,6 @@ def test_a_full_queue_as_a_client_sees_it(full: tuple[Stage, Http, list[str]]) -
         assert client.predict("x", api_name="/echo") == "x"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="calls of a function with queue=False wait for nothing, and are refused"
-)
 def test_a_full_queue_is_not_for_those_that_do_not_wait(
     full: tuple[Stage, Http, list[str]],
 ) -> None:
@@ -458,11 +455,6 @@ def test_servers_leave_nothing(same: bool, tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the app keeps the service of each loop that is over, with all results: a service "
-    "refers to its loop, so the weak table of them never forgets one",
-)
 def test_an_app_forgets_servers_that_are_over() -> None:
     app = App()
 

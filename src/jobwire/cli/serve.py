@@ -150,7 +150,7 @@ def load(target: str) -> App:
     return app
 
 
-_TARGET = re.compile(r"(.+?)(?::([\w.]*))?", re.DOTALL)
+_TARGET = re.compile(r"(.+\.py|.+?)(?::([\w.]*))?", re.DOTALL)
 """A module or a file, and a name in it; colons may be in a path."""
 
 
@@ -181,10 +181,9 @@ def _load_file(path: Path) -> ModuleType:
     if name in sys.stdlib_module_names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)  # while the file's directory does not hide it
-    taken = sys.modules.get(name)
-    if taken is not None and getattr(taken, "__file__", None) == str(path):
-        return taken
-    while name in sys.modules:
+    while (taken := sys.modules.get(name)) is not None:
+        if getattr(taken, "__file__", None) == str(path):
+            return taken
         name += "_"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # noqa: S101

@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
-from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -152,7 +151,7 @@ class App:
         self.auth: Auth | None = None
         self._app_id = secrets.randbits(64)
         self._stack: ASGIApp | None = None
-        self._services: WeakKeyDictionary[asyncio.AbstractEventLoop, Service] = WeakKeyDictionary()
+        self._services: dict[asyncio.AbstractEventLoop, Service] = {}
         self.configure()
 
     # -- declaring ----------------------------------------------------------------------
@@ -376,13 +375,15 @@ class App:
         """Change settings, by the names of the constructor's arguments. Before serving.
 
         Raises:
+            ArgumentError: One makes no sense.
             RuntimeError: The app is being served.
         """
         if self._stack is not None:
             raise RuntimeError("the app is being served already; set this up before")
-        self.settings = replace(self.settings, **settings)
-        auth = self.settings.auth
-        self.auth = None if auth is None else Auth(auth, message=self.settings.auth_message)
+        changed = replace(self.settings, **settings)
+        auth = changed.auth
+        self.auth = None if auth is None else Auth(auth, message=changed.auth_message)
+        self.settings = changed
 
     def launch(
         self,
@@ -472,15 +473,6 @@ class App:
             OSError: The address or the port cannot be used.
         """
         changed = changed_arguments(App.launch, locals())
-        if is_loading.get():
-            unused = f", without its {', '.join(changed)}" if changed else ""
-            print(  # noqa: T201
-                f"jobwire: launch() does nothing here: `jobwire serve` serves the app{unused}",
-                file=sys.stderr,
-            )
-            return self, "", ""
-        from jobwire.server.serve import BackgroundServer, free_port, run
-
         ignored = check_arguments(changed)
         if ssl_keyfile is not None and ssl_certfile is None:
             raise ArgumentError("ssl_keyfile needs ssl_certfile, too", parameter="ssl_certfile")
@@ -501,6 +493,17 @@ class App:
         if show_error is not None:
             for endpoint in self.endpoints.values():
                 endpoint.show_errors = show_error
+        if is_loading.get():
+            kept = {"show_error", *(name for name, value in changes.items() if value is not None)}
+            unused = ", ".join(name for name in changed if name not in kept)
+            print(  # noqa: T201
+                "jobwire: launch() only sets the app up here, `jobwire serve` serves it"
+                + (f", without its {unused}" if unused else ""),
+                file=sys.stderr,
+            )
+            return self, "", ""
+        from jobwire.server.serve import BackgroundServer, free_port, run
+
         if port is None:
             port = free_port(host)
         options = {
@@ -551,6 +554,7 @@ class App:
             for other_loop, other in list(self._services.items()):
                 if other_loop.is_closed():
                     other.close()
+                    del self._services[other_loop]
             service = self._services[loop] = Service(self.endpoints, self.settings)
         return service
 
@@ -635,5 +639,6 @@ class App:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.close()
+                self._services.pop(asyncio.get_running_loop(), None)
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -77,7 +77,11 @@ class Channel:
     @property
     def busy(self) -> bool:
         """Whether somebody would miss it: it has a stream, or a job that has not ended."""
-        return self.bell is not None or any(id in self._queue.jobs for id in self._jobs)
+        return (
+            self.bell is not None
+            or bool(self.session._jobs)
+            or any(id in self._queue.jobs for id in self._jobs)
+        )
 
     @property
     def jobs(self) -> list[str]:
@@ -273,7 +277,7 @@ class Channels:
     def forget_if_empty(self, channel: Channel) -> None:
         """Forget a session in which there is nothing that its next call would miss."""
         key = channel.session.username, channel.session.id or ""
-        empty = channel.bell is None and not channel.jobs and not channel.session.state
+        empty = not channel.busy and not channel.jobs and not channel.session.state
         if empty and self._channels.get(key) is channel:
             del self._channels[key]
 

@@ -83,6 +83,7 @@ class Session:
     id: str | None
     username: str | None
     state: dict[str, Any] = field(default_factory=dict)
+    _jobs: set[str] = field(default_factory=set, repr=False)  # those that have not ended
 
 
 class CancelToken:
@@ -414,7 +415,7 @@ def _patch_tqdm() -> None:
         return
     if hasattr(tqdm, "_jobwire"):
         return
-    display, close = tqdm.display, tqdm.close
+    display, update, close = tqdm.display, tqdm.update, tqdm.close
 
     def tracked_display(self: Any, *args: Any, **kwargs: Any) -> Any:
         run = current_run.get()
@@ -423,8 +424,15 @@ def _patch_tqdm() -> None:
             if bar is None:
                 bar = self._jobwire_bar = Progress().track(None)
             bar.index, bar.total, bar.desc, bar.unit = self.n, self.total, self.desc, self.unit
-            bar._progress._tell()
+            if not run.stopped:  # tqdm holds a lock of all bars here: this must not raise
+                bar._progress._tell()
         return display(self, *args, **kwargs)
+
+    def tracked_update(self: Any, n: float | None = 1) -> Any:
+        run = current_run.get()
+        if run is not None and run.track_tqdm and run.stopped:
+            raise JobCancelledError("the job was cancelled")
+        return update(self, n)
 
     def tracked_close(self: Any) -> None:
         bar = self.__dict__.get("_jobwire_bar")
@@ -433,5 +441,5 @@ def _patch_tqdm() -> None:
             bar.close()
         close(self)
 
-    tqdm.display, tqdm.close = tracked_display, tracked_close
+    tqdm.display, tqdm.update, tqdm.close = tracked_display, tracked_update, tracked_close
     setattr(tqdm, "_jobwire", True)  # noqa: B010 - it has no such attribute of its own

@@ -8,7 +8,7 @@ are, so news that come faster than somebody reads cost no memory.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from contextlib import suppress
 from typing import Protocol
 
@@ -63,7 +63,7 @@ class Delivery:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._followers: dict[str, list[Follower]] = {}
-        self._news: deque[tuple[str, bool]] = deque()
+        self._news: OrderedDict[tuple[str, bool], None] = OrderedDict()
         self._scheduled = False
 
     def follow(self, id: str, follower: Follower) -> None:
@@ -92,7 +92,7 @@ class Delivery:
             follower.forget(id)
 
     def _post(self, id: str, progress: bool) -> None:
-        self._news.append((id, progress))
+        self._news[id, progress] = None
         # Set to false before the news are read, so none is left lying. At worst two
         # threads both schedule it.
         if not self._scheduled:
@@ -102,7 +102,11 @@ class Delivery:
 
     def _distribute(self) -> None:
         self._scheduled = False
-        while self._news:
-            id, progress = self._news.popleft()
+        # No more than there are now: others may write faster than this reads.
+        for _ in range(len(self._news)):
+            (id, progress), _none = self._news.popitem(last=False)
             for follower in self._followers.get(id, ()):
                 follower.notify(id, progress=progress)
+        if self._news and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._distribute)

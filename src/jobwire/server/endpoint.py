@@ -119,6 +119,11 @@ def inspect_endpoint(
 ) -> tuple[Signature, bool]:
     """Return a function's signature, and whether the bars of ``tqdm`` are its progress."""
     signature = inspect_function(function, injectable=INJECTABLE, batch=batch, name=name)
+    if batch and {Session, Request} & set(signature.injected.values()):
+        raise DeclarationError(
+            f"{signature.name}: a batch has the jobs of several callers, so it cannot have the "
+            "Session or the Request of one of them"
+        )
     defaults = (p.default for p in inspect.signature(function).parameters.values())
     return signature, any(isinstance(value, Progress) and value.track_tqdm for value in defaults)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -39,13 +40,15 @@ class JobFiles:
     They are kept as long as the job's results. Safe to use from several threads.
     """
 
-    __slots__ = ("_held", "_owner", "_root", "_store")
+    __slots__ = ("_held", "_lock", "_owner", "_released", "_root", "_store")
 
     def __init__(self, store: FileStore, *, owner: str | None, root: str) -> None:
         self._store = store
         self._owner = owner
         self._root = root
         self._held: list[str] = []
+        self._released = False
+        self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -72,13 +75,18 @@ class JobFiles:
         return data
 
     def release(self) -> None:
-        """Let the files expire."""
-        while self._held:
-            self._store.release(self._held.pop())
+        """Let the files expire, and those that are still to come."""
+        with self._lock:
+            self._released = True
+            held, self._held = self._held, []
+        for path in held:
+            self._store.release(path)
 
     def _hold(self, path: str) -> None:
-        self._store.retain(path)
-        self._held.append(path)
+        with self._lock:
+            if not self._released:
+                self._store.retain(path)
+                self._held.append(path)
 
 
 class Job:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 
 from jobwire.exceptions import AppError
@@ -116,7 +115,7 @@ class Queue:
         self._groups: dict[str, _Group] = {}
         self._joined: dict[_Group, None] = {}  # lines that jobs have joined a moment ago
         self._lock = threading.Lock()
-        self._limited: dict[Endpoint, deque[Run]] = {}  # those with a time limit; oldest first
+        self._limited: dict[Endpoint, dict[Run, None]] = {}  # those with a time limit, oldest first
         self._timed: set[Endpoint] = set()  # of these, those with a timer
         self._closed = False
         self._threads = ThreadExecutor(max_threads, self._next)
@@ -151,7 +150,9 @@ class Queue:
             group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
         self.jobs[job.id] = job  # before a thread can claim it
         try:
-            await self._store.enqueue(ticket, max_waiting=self._max_size)
+            # What does not wait is not refused because others do.
+            max_waiting = self._max_size if endpoint.queue else None
+            await self._store.enqueue(ticket, max_waiting=max_waiting)
         except BaseException:
             self.jobs.pop(job.id, None)
             raise
@@ -167,8 +168,11 @@ class Queue:
     def _fill(self) -> None:
         joined, self._joined = self._joined, {}
         for group in joined:
-            while (run := self._claim(group)) is not None:
-                run.executor.start(run)
+            try:
+                while (run := self._claim(group)) is not None:
+                    run.executor.start(run)
+            except Exception:  # the other lines need not suffer for it
+                _logger.exception("the next job of %s could not be started", group.name)
 
     def cancel(self, id: str) -> Cancellation:
         """Cancel a job. Its outcome is settled when this returns.
@@ -213,8 +217,9 @@ class Queue:
         if own is None:
             return Estimate(*position, None)
         mean = oldest.endpoint.durations.mean or own
+        turns = position.rank // (job.endpoint.max_batch_size if job.endpoint.batch else 1)
         free_in = max(0.0, since + mean - time.monotonic())
-        return Estimate(*position, own + free_in + position.rank * own / group.limit)
+        return Estimate(*position, own + free_in + turns * own / group.limit)
 
     @property
     def running(self) -> int:
@@ -270,6 +275,8 @@ class Queue:
         group = self._groups[endpoint.concurrency_id]
         with self._lock:
             group.running.pop(run, None)
+            if endpoint in self._limited:
+                self._limited[endpoint].pop(run, None)
             endpoint.seconds += run.elapsed
             if run.succeeded:
                 endpoint.durations.add(run.elapsed)
@@ -289,26 +296,29 @@ class Queue:
     def _watch(self, run: Run, limit: float) -> None:
         # All runs of an endpoint have the same limit, so the oldest is due first, and one
         # timer will do.
-        runs = self._limited.setdefault(run.endpoint, deque())
-        while runs and runs[0].over:
-            runs.popleft()
-        runs.append(run)
+        with self._lock:
+            if run.over:
+                return
+            self._limited.setdefault(run.endpoint, {})[run] = None
         if run.endpoint not in self._timed:
             self._timed.add(run.endpoint)
-            self._loop.call_at(run.started + limit, self._expire, run.endpoint, limit)
+            self._loop.call_later(limit, self._expire, run.endpoint, limit)
 
     def _expire(self, endpoint: Endpoint, limit: float) -> None:
-        runs = self._limited[endpoint]
         now = time.monotonic()
-        while runs and (runs[0].over or runs[0].started + limit <= now):
-            run = runs.popleft()
-            error = AppError(
-                f"{endpoint.label} took longer than its time limit of {limit:g} s",
-                title="Time limit",
-            )
+        with self._lock:
+            runs = self._limited[endpoint]
+            due = [run for run in runs if run.started + limit <= now]
+            for run in due:
+                del runs[run]
+            oldest = next(iter(runs), None)
+        if oldest is None:
+            self._timed.discard(endpoint)
+        else:
+            self._loop.call_later(oldest.started + limit - now, self._expire, endpoint, limit)
+        error = AppError(
+            f"{endpoint.label} took longer than its time limit of {limit:g} s", title="Time limit"
+        )
+        for run in due:
             for job in run.jobs:
                 self.end(job, failed_event(job.id, error, show=True), "failed")
-        if runs:
-            self._loop.call_at(runs[0].started + limit, self._expire, endpoint, limit)
-        else:
-            self._timed.discard(endpoint)

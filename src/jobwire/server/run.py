@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -139,9 +140,10 @@ class Run:
             self.over = True
 
     async def execute_async(self) -> None:
-        """Run a coroutine function or asynchronous generator. Does not raise.
+        """Run a coroutine function or asynchronous generator.
 
-        Cancelling the task cancels the function.
+        Cancelling the task cancels the function. Raises nothing but the cancellation of a run
+        that was not stopped.
         """
         try:
             if not self._begin():
@@ -164,6 +166,9 @@ class Run:
             self._succeed()
         except BaseException as error:
             self._fail(error)
+            task = asyncio.current_task()
+            if not self.stopped and task is not None and task.cancelling():
+                raise  # not ours: the loop is being closed
         finally:
             self.elapsed = time.monotonic() - self.started
             self.over = True
@@ -251,6 +256,8 @@ class Run:
             return False
 
     def _succeed(self, result: Any = None) -> None:
+        if self.stopped:
+            return  # what nobody gets need not be converted
         signature = self.endpoint.signature
         if self.endpoint.batch:
             samples = _split(result, len(self.jobs), len(signature.outputs))
@@ -270,7 +277,10 @@ class Run:
             )
         self.succeeded = True
         for job, output in zip(self.jobs, outputs, strict=True):
-            self._finish(job, ProcessCompleted(job.id, output, success=True), "completed")
+            try:
+                self._finish(job, ProcessCompleted(job.id, output, success=True), "completed")
+            except LogFullError as error:
+                self._finish(job, failed_event(job.id, error, show=True), "failed")
 
     def _fail(self, error: BaseException) -> None:
         if self.stopped:
@@ -280,7 +290,8 @@ class Run:
                 )
             return
         if not isinstance(error, (AppError, LogFullError, JobCancelledError)):
-            _logger.error("%s failed", self.endpoint.label, exc_info=error)
+            with suppress(Exception):  # a handler of the log may fail; the job must end
+                _logger.error("%s failed", self.endpoint.label, exc_info=error)
         for job in self.jobs:
             if isinstance(error, JobCancelledError):  # the function gave up by itself
                 self._finish(job, cancelled_event(job.id), "cancelled")
@@ -334,7 +345,12 @@ def _text(error: BaseException) -> str:
 
 def _sendable(text: object) -> str:
     """Return what an app gave as a text, such that it can be sent."""
-    return well_formed(text if isinstance(text, str) else repr(text))[:MAX_TEXT]
+    if not isinstance(text, str):
+        try:
+            text = repr(text)
+        except Exception:
+            text = type(text).__name__
+    return well_formed(str(text))[:MAX_TEXT]
 
 
 def _split(result: Any, jobs: int, outputs: int) -> list[Any]:

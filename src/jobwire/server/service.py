@@ -147,8 +147,7 @@ class Service:
             session = session or Session(None, request.username)
             job = Job(id, endpoint, args, session=session, request=request, files=files)
             priority = endpoint.priority
-            if channel is not None:
-                channel.add(id, delay=NEWS_DELAY if caller.is_stock_python else 0.0)
+            session._jobs.add(id)
             await self.queue.submit(
                 job,
                 data,
@@ -157,9 +156,11 @@ class Service:
             )
         except BaseException:
             files.release()
-            if channel is not None:
-                channel.drop(id)
+            if session is not None:
+                session._jobs.discard(id)
             raise
+        if channel is not None:
+            channel.add(id, delay=NEWS_DELAY if caller.is_stock_python else 0.0)
         if channel is not None and caller.is_stock_python:
             await asyncio.sleep(max(0.0, channel.ended + CONFIRM_DELAY - time.monotonic()))
         self.keep_house()
@@ -222,7 +223,9 @@ class Service:
     # -- the end of things ------------------------------------------------------------
 
     def _ended(self, job: Job) -> None:
-        if job.files:
+        job.session._jobs.discard(job.id)
+        # A function that goes on after its end may give files yet.
+        if job.files or (job.run is not None and job.run.stopped):
             self._held[job.id] = job.files
 
     def keep_house(self) -> None:

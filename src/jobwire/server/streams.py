@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, cast
 
 import msgspec
@@ -137,10 +137,14 @@ async def session_events(
             if (own := channel.timeout(now)) is not None:
                 wait = min(wait, own)
             await bell.wait(wait)
+        yield _CLOSE_STREAM
+        # A client that has left meanwhile was not told: its leaving needs a turn of the loop
+        # to be noticed, and then this is not reached.
+        for _ in range(2):
+            await asyncio.sleep(0)
         if channel.bell is bell:
             channel.detach(now=time.monotonic())
             on_leave(channel)
-        yield _CLOSE_STREAM
     finally:
         if channel.bell is bell:
             channel.bell = None
@@ -163,7 +167,7 @@ class _Reader:
     def forget(self, id: str) -> None:
         self._bell.ring()
 
-    async def events(self) -> AsyncIterator[list[bytes]]:
+    async def events(self) -> AsyncGenerator[list[bytes]]:
         """Yield the log in pieces, to its end; an empty one after `HEARTBEAT_INTERVAL`.
 
         Raises:
@@ -196,8 +200,9 @@ async def call_events(id: str, *, store: Store, delivery: Delivery) -> AsyncGene
     them: there could be far more to send than the log is long.
     """
     values: list[Any] | None = None
+    log = _Reader(id, store=store, delivery=delivery).events()
     try:
-        async for events in _Reader(id, store=store, delivery=delivery).events():
+        async for events in log:
             chunk = [] if events else [encode_event(_NULL, event="heartbeat")]
             size = 0
             unsent = False
@@ -222,6 +227,8 @@ async def call_events(id: str, *, store: Store, delivery: Delivery) -> AsyncGene
             await asyncio.sleep(0)  # a long log must not keep the loop from all else
     except JobNotFoundError:
         yield encode_event(b'"404: Not Found"', event="error")
+    finally:
+        await log.aclose()
 
 
 def _call_output(values: list[Any] | None) -> bytes:

@@ -35,6 +35,8 @@ class LoopExecutor:
 
     def close(self) -> None:
         self._closed = True
+        if self._loop.is_closed():
+            return
         for task in self._tasks.values():
             task.cancel()
 
@@ -58,6 +60,8 @@ class LoopExecutor:
 
     def _done(self, run: Run, task: asyncio.Task[None]) -> None:
         del self._tasks[run]
+        if task.cancelled() and not run.stopped:
+            return  # not by us: the loop is being closed
         following = self._next_run(run)
         if following is not None:
             following.executor.start(following)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from contextlib import suppress
 from contextvars import Context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from jobwire.server.executors.base import NextRun
 from jobwire.server.run import Run
 
 __all__ = ("ThreadExecutor",)
+
+
+_logger = logging.getLogger("jobwire.server")
 
 
 class ThreadExecutor:
@@ -59,18 +64,32 @@ class ThreadExecutor:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            while not self._ready.empty():
-                self._ready.get()
+            with suppress(Empty):
+                while True:
+                    self._ready.get_nowait()
             for _ in range(self._threads):
                 self._ready.put(None)
+
+    def _run(self, run: Run) -> Run | None:
+        # Whatever happens, such as an error in a handler of the log, the thread goes on and the
+        # slot is given back.
+        try:
+            # In a context of its own, so that a function's variables do not leak.
+            Context().run(run.execute)
+        except BaseException:
+            with suppress(Exception):
+                _logger.exception("%s could not be run", run.endpoint.label)
+        try:
+            return self._next_run(run)
+        except Exception:
+            _logger.exception("the next job could not be started")
+            return None
 
     def _work(self) -> None:
         while (run := self._ready.get()) is not None:
             following: Run | None = run
             while following is not None:
-                # In a context of its own, so that a function's variables do not leak.
-                Context().run(following.execute)
-                following = self._next_run(following)
+                following = self._run(following)
                 # Others that wait for a thread come first: a long line takes turns with them.
                 if following is not None and (following.executor is not self or self._backlog):
                     following.executor.start(following)
