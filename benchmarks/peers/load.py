@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
 import uvloop
+from http_wire import Burst, Connection, Session, Target, fetch
 from measuring import Stopwatch, Values, run
-from wire import Burst, Connection, Session, Target, fetch
 
 SENDERS = 32
 """Connections that jobs are sent on; at most one request is under way on each."""

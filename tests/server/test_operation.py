@@ -379,9 +379,10 @@ def test_users_do_not_cancel_each_others_jobs(
     closed: tuple[Stage, Http], ada: Http, bob: Http
 ) -> None:
     stage, _ = closed
-    for id in (ada.call("wait", "w"), ada.join("wait", "w")):
-        assert stage.started["w"].wait(10)
+    for submit in (ada.call, ada.join):
         stage.started["w"].clear()
+        id = submit("wait", "w")
+        assert stage.started["w"].wait(10)
         for session in (ada.session, bob.session):
             assert bob.cancel(id, session)["success"] is False
         assert ada.cancel(id) == {"success": True, "outcome": "told"}

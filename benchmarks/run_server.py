@@ -1,6 +1,6 @@
 """Measure the jobwire server side by side with others, under the same load.
 
-``python benchmarks/server.py`` builds what it needs below ``.cache/bench``, starts each
+``python benchmarks/run_server.py`` builds what it needs below ``.cache/bench``, starts each
 server afresh for each run, loads it from another process, and prints tables. See
 README.md for what each measure means.
 """
