@@ -138,13 +138,8 @@ async def bursts(
     return {"sizes": found, "lost": dict(lost)}
 
 
-async def latency(
-    url: str, pid: int, calls: int, warm_up: int, pause: float | None = None
-) -> Values:
-    """One echo at a time, until it has completed, over a stream that is open or opened.
-
-    With a pause, even of 0, the next begins that long after the server has ended the stream.
-    """
+async def latency(url: str, pid: int, calls: int, warm_up: int) -> Values:
+    """One echo at a time, until it has completed, over a stream that is open or opened."""
     server, target = psutil.Process(pid), Target(url)
     await target.read_config()
     (session,) = await _open_sessions(target, 1)
@@ -160,9 +155,6 @@ async def latency(
             await burst.wait(30)
             seconds.append(time.perf_counter() - start)
             lost += burst.lost
-            if pause is not None:
-                await session.settle()
-                await asyncio.sleep(pause)
     await session.settle()
     results = [
         message["output"].get("data")
