@@ -27,7 +27,7 @@ async def transport() -> Any:
 
 
 async def read(transport: AiohttpTransport, url: str) -> list[bytes]:
-    async with transport.stream(url) as stream:
+    async with transport.stream(url, headers={"accept": "text/event-stream"}) as stream:
         return [chunk async for chunk in stream.chunks()]
 
 

@@ -29,6 +29,8 @@ __all__ = ("CLOSE_TIMEOUT", "Session", "run_soon")
 
 logger = logging.getLogger("jobwire")
 
+_EVENTS = {"accept": "text/event-stream"}
+
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""
 
@@ -255,7 +257,7 @@ class Session:
         # Silence is the protocol's business; it knows whether anything is awaited.
         timeouts = Timeouts(self._timeouts.connect, None)
         try:
-            async with self._transport.stream(url, timeouts=timeouts) as stream:
+            async with self._transport.stream(url, headers=_EVENTS, timeouts=timeouts) as stream:
                 if stream.status != 200:
                     body = b""
                     async for chunk in stream.chunks():
@@ -301,7 +303,9 @@ class Session:
         delay, longest = _HEARTBEAT_RETRY
         while True:
             try:
-                async with self._transport.stream(url, timeouts=Timeouts(read=None)) as stream:
+                async with self._transport.stream(
+                    url, headers=_EVENTS, timeouts=Timeouts(read=None)
+                ) as stream:
                     if 400 <= stream.status < 500 and stream.status != 429:
                         return  # the server has no such route
                     async for _ in stream.chunks():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +21,15 @@ from jobwire.exceptions import (
     TransportTimeoutError,
     shown,
 )
-from jobwire.transports.base import MAX_BODY_SIZE, EventStream, Response, Timeouts, TransportOptions
+from jobwire.transports.base import (
+    MAX_BODY_SIZE,
+    Response,
+    ResponseStream,
+    Timeouts,
+    TransportOptions,
+    Upload,
+    WebSocket,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -42,7 +52,7 @@ class AiohttpTransport:
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
         self._session: aiohttp.ClientSession | None = None
-        self._tls: ssl.SSLContext | Literal[False] | None = None
+        self._tls: ssl.SSLContext | None = None
 
     def _open(self, url: str) -> aiohttp.ClientSession:
         if self._session is None:
@@ -53,10 +63,11 @@ class AiohttpTransport:
                 ),
                 # Servers are often named by address, which a strict jar refuses.
                 cookie_jar=aiohttp.CookieJar(unsafe=True),
+                cookies=self._options.cookies,
                 timeout=self._timeout(self._options.timeouts),
                 # Asked once. aiohttp's trust_env reads the environment and ~/.netrc
                 # for every request.
-                proxy=_proxy(url),
+                proxy=self._options.proxy or (_proxy(url) if self._options.trust_env else None),
             )
         return self._session
 
@@ -77,7 +88,7 @@ class AiohttpTransport:
             arguments["timeout"] = self._timeout(timeouts)
         if url.startswith("https:"):
             if self._tls is None:
-                self._tls = _tls_context() if self._options.verify else False
+                self._tls = _tls_context(self._options)
             arguments["ssl"] = self._tls
         return arguments
 
@@ -86,17 +97,20 @@ class AiohttpTransport:
         method: Literal["GET", "POST"],
         url: str,
         *,
-        body: bytes | Mapping[str, str] | None = None,
+        body: bytes | Mapping[str, str] | Upload | None = None,
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
     ) -> Response:
         # Not the session's own headers: aiohttp would show those to a proxy as well.
         headers = {**self._options.headers, **(headers or {})}
-        if isinstance(body, bytes):
+        data: Any = body
+        if isinstance(body, Upload):
+            data = _form(body, headers)
+        elif isinstance(body, bytes):
             headers.setdefault("content-type", "application/json")
         with _mapped_errors(url):
             async with self._open(url).request(
-                method, url, data=body, headers=headers, **self._arguments(url, timeouts)
+                method, url, data=data, headers=headers, **self._arguments(url, timeouts)
             ) as response:
                 data = await _read(response, url)
                 if response.status >= 500:
@@ -108,18 +122,53 @@ class AiohttpTransport:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, timeouts: Timeouts | None = None
-    ) -> AsyncGenerator[EventStream]:
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> AsyncGenerator[ResponseStream]:
         with _mapped_errors(url):
             response = await self._open(url).get(
                 url,
-                headers={**self._options.headers, "accept": "text/event-stream"},
+                headers={**self._options.headers, **(headers or {})},
                 **self._arguments(url, timeouts),
             )
         try:
             yield _Stream(response, url)
         finally:
             response.close()
+
+    @asynccontextmanager
+    async def websocket(
+        self,
+        url: str,
+        *,
+        max_size: int,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> AsyncGenerator[WebSocket]:
+        arguments = self._arguments(url, None)
+        del arguments["allow_redirects"]
+        limits = timeouts or self._options.timeouts
+        # aiohttp has one deadline for the whole handshake.
+        known = [limit for limit in limits if limit is not None]
+        with _mapped_errors(url):
+            try:
+                async with asyncio.timeout(sum(known) if len(known) == len(limits) else None):
+                    socket = await self._open(url).ws_connect(
+                        url,
+                        headers={**self._options.headers, **(headers or {})},
+                        max_msg_size=max_size,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING),
+                        **arguments,
+                    )
+            except aiohttp.WSServerHandshakeError as error:
+                raise ConnectError(f"{url} opens no WebSocket (HTTP {error.status})") from error
+        try:
+            yield _Socket(socket, url)
+        finally:
+            await socket.close()
 
     async def aclose(self) -> None:
         session, self._session = self._session, None
@@ -140,6 +189,66 @@ class _Stream:
                 if chunk:
                     yield chunk
             self._response.release()
+
+
+class _Socket:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, url: str) -> None:
+        self._socket = socket
+        self._url = url
+
+    @property
+    def close_code(self) -> int | None:
+        code = self._socket.close_code
+        # What aiohttp says if there was no closing handshake.
+        return None if code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE else code
+
+    async def send(self, text: str) -> None:
+        with _mapped_errors(self._url):
+            await self._socket.send_str(text)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        while True:
+            with _mapped_errors(self._url):
+                message = await self._socket.receive()
+            match message.type:
+                case aiohttp.WSMsgType.TEXT:
+                    yield message.data.encode()
+                case aiohttp.WSMsgType.BINARY:
+                    yield message.data
+                case aiohttp.WSMsgType.ERROR:
+                    raise RemoteProtocolError(
+                        f"{self._url} breaks the WebSocket protocol: {shown(str(message.data))}"
+                    )
+                case _:
+                    if self.close_code is None:
+                        raise ConnectionLostError(f"the connection to {self._url} broke")
+                    return
+
+
+def _form(upload: Upload, headers: dict[str, str]) -> AsyncIterator[bytes]:
+    """Return the body of a form with one file, and add what describes it to ``headers``.
+
+    Not aiohttp's: that one reads files in the loop's default threads, 64 KiB at a time, and
+    percent-encodes names, which servers do not undo.
+    """
+    boundary = f"jobwire-{secrets.token_hex(16)}"
+    # As browsers quote; see "multipart/form-data encoding algorithm" in the HTML standard.
+    name = upload.name.translate({0x22: "%22", 0x0D: "%0D", 0x0A: "%0A"})
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{upload.field}"; '
+        f'filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+    ).encode("utf-8", "replace")
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    headers["content-type"] = f"multipart/form-data; boundary={boundary}"
+    headers["content-length"] = str(len(head) + upload.size + len(tail))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head
+        async for chunk in upload.chunks():
+            yield chunk
+        yield tail
+
+    return body()
 
 
 async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
@@ -192,13 +301,29 @@ def _mapped_errors(url: str) -> Iterator[None]:
         raise ConnectError(f"cannot connect to {url}: {shown(str(error))}") from error
 
 
-def _tls_context() -> ssl.SSLContext:
+def _tls_context(options: TransportOptions) -> ssl.SSLContext:
     import ssl
 
-    import truststore
+    verify = options.verify
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    context: ssl.SSLContext
+    if verify is True:
+        import truststore
 
-    # The operating system's store: it knows the certificates of company proxies.
-    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # The operating system's store: it knows the certificates of company proxies.
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    elif verify is False:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif os.path.isdir(verify):
+        context = ssl.create_default_context(capath=verify)
+    else:
+        context = ssl.create_default_context(cafile=verify)
+    if options.certificate is not None:
+        context.load_cert_chain(*options.certificate)
+    return context
 
 
 def _proxy(url: str) -> str | None:

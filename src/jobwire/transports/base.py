@@ -6,11 +6,23 @@ answers mean is not its business.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-__all__ = ("EventStream", "Response", "Timeouts", "Transport", "TransportOptions")
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = (
+    "Certificate",
+    "Response",
+    "ResponseStream",
+    "Timeouts",
+    "Transport",
+    "TransportOptions",
+    "Upload",
+    "WebSocket",
+)
 
 MAX_BODY_SIZE = 64 * 1024 * 1024
 """Bytes of an answer that is read whole. The largest that servers send is ``/info`` of
@@ -29,18 +41,60 @@ class Timeouts(NamedTuple):
     read: float | None = 60.0
 
 
+class Certificate(NamedTuple):
+    """A client's own TLS certificate.
+
+    Attributes:
+        file: A PEM file with the certificate, and with the key unless ``key`` names it.
+        key: A PEM file with the key; None if it is in ``file``.
+        password: Decrypts the key; None if it is not encrypted.
+    """
+
+    file: str
+    key: str | None = None
+    password: str | None = None
+
+
 class TransportOptions(NamedTuple):
     """How a client wants its requests sent.
 
     Attributes:
         headers: Sent with each request.
         timeouts: For requests that set none of their own.
-        verify: False accepts any TLS certificate.
+        verify: False accepts any TLS certificate, True those that the operating system
+            trusts. A path is that of a PEM file, or of a directory, of the authorities to
+            trust instead; a context is used as it is.
+        certificate: Shown to servers that ask for one; None has none to show.
+        proxy: The address of the proxy for every request, with its credentials if it
+            wants some; None uses what the environment names, if ``trust_env``.
+        trust_env: Use the proxies that the environment names.
+        cookies: Sent with each request, until the server sets them anew.
     """
 
     headers: Mapping[str, str] = {}
     timeouts: Timeouts = Timeouts()
-    verify: bool = True
+    verify: bool | str | SSLContext = True
+    certificate: Certificate | None = None
+    proxy: str | None = None
+    trust_env: bool = True
+    cookies: Mapping[str, str] = {}
+
+
+class Upload(NamedTuple):
+    """A file, sent as the only field of a form.
+
+    Attributes:
+        field: The field's name.
+        name: The file's name, any text.
+        size: Its bytes.
+        chunks: Called once for each try; gives the bytes in pieces of any size, ``size``
+            in all.
+    """
+
+    field: str
+    name: str
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
 
 
 class Response(NamedTuple):
@@ -57,7 +111,7 @@ class Response(NamedTuple):
     body: bytes
 
 
-class EventStream(Protocol):
+class ResponseStream(Protocol):
     """An answer whose body is read as it comes."""
 
     @property
@@ -81,6 +135,35 @@ class EventStream(Protocol):
         ...
 
 
+class WebSocket(Protocol):
+    """An open WebSocket connection."""
+
+    @property
+    def close_code(self) -> int | None:
+        """The code with which the server closed; None while it is open, or if it broke."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Send a text message.
+
+        Raises:
+            ConnectionLostError: The connection is closed, or broke.
+        """
+        ...
+
+    def messages(self) -> AsyncIterator[bytes]:
+        """Iterate over the messages as they arrive, text as UTF-8; pings are answered.
+
+        Ends when the server closes, with whatever code.
+
+        Raises:
+            ConnectionLostError: The connection broke before that.
+            RemoteProtocolError: The server sent what no WebSocket may, or a message
+                larger than was allowed.
+        """
+        ...
+
+
 class Transport(Protocol):
     """Sends HTTP requests. Belongs to the event loop in which it was first used.
 
@@ -93,7 +176,7 @@ class Transport(Protocol):
         method: Literal["GET", "POST"],
         url: str,
         *,
-        body: bytes | Mapping[str, str] | None = None,
+        body: bytes | Mapping[str, str] | Upload | None = None,
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
     ) -> Response:
@@ -102,7 +185,7 @@ class Transport(Protocol):
         Args:
             method: The HTTP method.
             url: An absolute URL.
-            body: JSON as bytes, or the fields of a form.
+            body: JSON as bytes, the fields of a form, or a file, read as it is sent.
             headers: Added to the client's own; these win.
             timeouts: Instead of the transport's own.
 
@@ -115,15 +198,47 @@ class Transport(Protocol):
         ...
 
     def stream(
-        self, url: str, *, timeouts: Timeouts | None = None
-    ) -> AbstractAsyncContextManager[EventStream]:
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> AbstractAsyncContextManager[ResponseStream]:
         """Send a GET request and read the answer as it comes.
 
         Leaving the context before the end drops the connection.
 
+        Args:
+            url: An absolute URL.
+            headers: Added to the client's own; these win.
+            timeouts: Instead of the transport's own.
+
         Raises:
             ConnectError, ConnectionLostError, TransportTimeoutError,
             RemoteProtocolError: As for `request`.
+        """
+        ...
+
+    def websocket(
+        self,
+        url: str,
+        *,
+        max_size: int,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> AbstractAsyncContextManager[WebSocket]:
+        """Open a WebSocket. Leaving the context closes it.
+
+        Args:
+            url: An absolute URL, with ``http`` or ``https``.
+            max_size: Bytes of one message of the server.
+            headers: Added to the client's own; these win.
+            timeouts: For the handshake, instead of the transport's own. Once it is open,
+                the connection may be silent for ever.
+
+        Raises:
+            ConnectError: No connection, or the server does not open a WebSocket there.
+            ConnectionLostError, TransportTimeoutError: As for `request`.
         """
         ...
 
