@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient
+    from jobwire.client.files import file, handle_file
     from jobwire.client.job import AsyncJob
+    from jobwire.client.result import AsyncFileResult
     from jobwire.exceptions import (
         AppError,
         ArgumentError,
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
         ClientClosedError,
         ConnectError,
         ConnectionLostError,
+        DownloadError,
         EndpointNotFoundError,
+        FileError,
         JobCancelledError,
         JobwireError,
         LocalProtocolError,
@@ -42,7 +46,8 @@ if TYPE_CHECKING:
     from jobwire.server.errors import DeclarationError, InputError, OutputError
     from jobwire.sync.client import Client
     from jobwire.sync.job import Job
-    from jobwire.types import OutputUpdate, ProgressUnit, Status, StatusUpdate, Update
+    from jobwire.sync.result import FileResult
+    from jobwire.types import FileData, OutputUpdate, ProgressUnit, Status, StatusUpdate, Update
 
 __version__ = "0.1.0"
 
@@ -52,6 +57,7 @@ __all__ = (
     "AppSchema",
     "ArgumentError",
     "AsyncClient",
+    "AsyncFileResult",
     "AsyncJob",
     "AuthenticationError",
     "CancelToken",
@@ -61,8 +67,12 @@ __all__ = (
     "ConnectError",
     "ConnectionLostError",
     "DeclarationError",
+    "DownloadError",
     "Endpoint",
     "EndpointNotFoundError",
+    "FileData",
+    "FileError",
+    "FileResult",
     "InputError",
     "Job",
     "JobCancelledError",
@@ -90,22 +100,28 @@ __all__ = (
     "Update",
     "ValidationError",
     "__version__",
+    "file",
+    "handle_file",
     "log",
 )
 
 _MODULES = {
     "App": "jobwire.server.app",
     "AsyncClient": "jobwire.client.client",
+    "AsyncFileResult": "jobwire.client.result",
     "AsyncJob": "jobwire.client.job",
     "Client": "jobwire.sync.client",
+    "FileResult": "jobwire.sync.result",
     "Job": "jobwire.sync.job",
+    **dict.fromkeys(("file", "handle_file"), "jobwire.client.files"),
     **dict.fromkeys(("AppSchema", "Component", "Endpoint", "Parameter"), "jobwire.protocol.schema"),
     **dict.fromkeys(
         ("CancelToken", "Progress", "Request", "Session", "log"), "jobwire.server.context"
     ),
     **dict.fromkeys(("DeclarationError", "InputError", "OutputError"), "jobwire.server.errors"),
     **dict.fromkeys(
-        ("OutputUpdate", "ProgressUnit", "Status", "StatusUpdate", "Update"), "jobwire.types"
+        ("FileData", "OutputUpdate", "ProgressUnit", "Status", "StatusUpdate", "Update"),
+        "jobwire.types",
     ),
 }
 

@@ -18,6 +18,8 @@
     │   ├── TooManyRequestsError
     │   └── ValidationError               the app's validators said no (also a ValueError)
     ├── AppError                          the app's function failed (also a ValueError)
+    ├── FileError                         a file cannot be sent (also a ValueError)
+    ├── DownloadError                     a file of a job's outputs cannot be had
     ├── EndpointNotFoundError             no such endpoint (also a ValueError)
     ├── ArgumentError                     arguments do not fit (also a TypeError)
     ├── JobCancelledError                 (also a concurrent.futures.CancelledError)
@@ -41,7 +43,9 @@ __all__ = (
     "ClientClosedError",
     "ConnectError",
     "ConnectionLostError",
+    "DownloadError",
     "EndpointNotFoundError",
+    "FileError",
     "JobCancelledError",
     "JobwireError",
     "LocalProtocolError",
@@ -296,6 +300,51 @@ class ClientClosedError(JobwireError):
 
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
+        self.event_id = event_id
+
+
+# -- files ---------------------------------------------------------------------
+
+
+class FileError(JobwireError, ValueError):
+    """A file of this machine cannot be sent, or a directory cannot take files.
+
+    Attributes:
+        path: The file, as it was given.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class DownloadError(JobwireError):
+    """A file that an app gave cannot be brought to this machine.
+
+    Nothing else is lost: the rest of the output is in `output`, and the file may be there
+    for another try. ``__cause__`` has the failure of the network or the disk, if it was one.
+
+    Attributes:
+        url: Where the file is.
+        file: What the app says of it: its FileData.
+        output: The job's output that names it, as the server sent it: one value for each
+            of the endpoint's outputs; None for a file that was fetched by hand.
+        event_id: The server's id of the job; None for a file that was fetched by hand.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str = "",
+        file: Mapping[str, Any] | None = None,
+        output: Sequence[Any] | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.url = url
+        self.file = dict(file or {})
+        self.output = list(output) if output is not None else None
         self.event_id = event_id
 
 

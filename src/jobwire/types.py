@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
-__all__ = ("OutputUpdate", "ProgressUnit", "Status", "StatusUpdate", "Update")
+__all__ = ("FileData", "OutputUpdate", "ProgressUnit", "Status", "StatusUpdate", "Update")
 
 
 class Status(Enum):
@@ -125,6 +125,28 @@ class OutputUpdate:
     success: bool = True
     type: Literal["output"] = "output"
     final: bool = False
+
+
+class FileData(TypedDict):
+    """A file as values on the wire name it, since gradio 4.
+
+    Attributes:
+        path: The file's path on the server, or a URL that the server is to fetch.
+        url: Where the server says that it can be fetched; behind proxies often wrong.
+        size: Its bytes; None if unknown.
+        orig_name: What it was called where it came from.
+        mime_type: Its media type; None if unknown.
+        is_stream: Its ``url`` is the playlist of a stream.
+        meta: ``{"_type": "gradio.FileData"}``, since 4.21.
+    """
+
+    path: str
+    url: NotRequired[str | None]
+    size: NotRequired[int | None]
+    orig_name: NotRequired[str | None]
+    mime_type: NotRequired[str | None]
+    is_stream: NotRequired[bool]
+    meta: NotRequired[dict[str, Any]]
 
 
 Update = StatusUpdate | OutputUpdate

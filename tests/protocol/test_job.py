@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def first(values: list[Any]) -> Any:
 
 def make_job(state: State = State.ACCEPTED) -> JobMachine:
     """Return a job that has come to ``state`` by the shortest way."""
-    job = JobMachine(3, OutputLog(diffs=True, present=first), 0.0)
+    held = state is State.FETCHING
+    job = JobMachine(3, OutputLog(diffs=True, present=first, held=held), 0.0)
     if state is State.SUBMITTING:
         return job
     job.accept("e1", 1.0)
@@ -47,7 +49,7 @@ def make_job(state: State = State.ACCEPTED) -> JobMachine:
         job.receive(Estimation(rank=2, queue_size=5, rank_eta=7.5), 2.0)
     elif state is State.RUNNING:
         job.receive(ProcessStarts(), 2.0)
-    elif state is State.COMPLETED:
+    elif state in (State.COMPLETED, State.FETCHING):
         job.receive(parse(completed(["done"])), 2.0)
     elif state is State.FAILED:
         job.fail(RemoteProtocolError("broken"), 2.0)
@@ -69,10 +71,23 @@ def generating(data: Any) -> dict[str, Any]:
     return {"msg": "process_generating", "event_id": "e1", "output": {"data": data}}
 
 
-SIGNALS = {
+def settle(job: JobMachine) -> bool:
+    if not job.state.ended:
+        job.outputs.held = True
+    return job.receive(parse(completed(["x"])), 9.0)
+
+
+def complete(job: JobMachine) -> bool:
+    if job.state is State.FETCHING:
+        return job.fetched(9.0)
+    return job.receive(parse(completed(["x"])), 9.0)
+
+
+SIGNALS: dict[Signal, Callable[[JobMachine], bool]] = {
     Signal.ESTIMATE: lambda job: job.receive(Estimation(rank=1, queue_size=2), 9.0),
     Signal.START: lambda job: job.receive(ProcessStarts(eta=1.0), 9.0),
-    Signal.COMPLETE: lambda job: job.receive(parse(completed(["x"])), 9.0),
+    Signal.SETTLE: settle,
+    Signal.COMPLETE: complete,
     Signal.FAIL: lambda job: job.fail(RemoteProtocolError("broken"), 9.0),
     Signal.CANCEL: lambda job: job.cancel("cancelled", 9.0),
 }
@@ -99,7 +114,6 @@ def test_every_signal_in_every_state(state: State, signal: Signal) -> None:
         assert job.state is expected
         assert job.version > before[0]
         assert job.changed_at == 9.0
-        assert job.outputs.closed is expected.ended
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.SUBMITTING])
@@ -291,6 +305,64 @@ def test_completion_with_unset_fields_is_a_success() -> None:
     message.output.data = msgspec.Raw(b'["x"]')
     job.receive(message, 3.0)
     assert job.outputs.result == "x"
+
+
+# -- files --
+
+
+def test_job_whose_files_are_fetched_ends_when_they_are_there() -> None:
+    job = make_job(State.FETCHING)
+    assert (job.state.settled, job.state.ended, job.error) == (True, False, None)
+    assert job.code is Status.PROCESSING or job.code is Status.JOINING_QUEUE
+    assert job.outputs.outputs() == []
+    assert job.outputs.result is None
+    job.outputs.release(1)
+    assert job.fetched(3.0)
+    assert job.state.ended
+    assert job.outputs.result == "done"
+    assert not job.fetched(4.0)
+
+
+def test_failure_waits_for_the_files_of_earlier_outputs() -> None:
+    job = JobMachine(3, OutputLog(diffs=True, present=first, held=True), 0.0)
+    job.accept("e1", 1.0)
+    job.receive(parse(generating(["a"])), 2.0)
+    failure = {"msg": "process_completed", "output": {"error": "no"}, "success": False}
+    assert job.receive(parse(failure), 3.0)
+    assert (job.state, job.error, job.failing) == (State.FETCHING, None, True)
+    job.outputs.release(1)
+    assert job.fetched(4.0)
+    assert job.state is State.FAILED
+    assert isinstance(job.error, AppError)
+    assert job.outputs.outputs() == ["a"]
+
+
+def test_lost_job_does_not_wait_for_its_files() -> None:
+    job = JobMachine(3, OutputLog(diffs=True, present=first, held=True), 0.0)
+    job.accept("e1", 1.0)
+    job.receive(parse(generating(["a"])), 2.0)
+    assert job.lose("cut", 3.0)
+    assert isinstance(job.error, ConnectionLostError)
+    assert job.error.outputs == []
+
+
+def test_job_that_was_not_settled_is_not_fetched() -> None:
+    job = make_job(State.RUNNING)
+    assert not job.fetched(3.0)
+    assert not job.failing
+
+
+def test_sending_files_is_progress_until_the_job_is_accepted() -> None:
+    job = make_job(State.SUBMITTING)
+    unit = ProgressUnit(1, 2, "bytes")
+    job.send([unit], 0.5)
+    seen = [(job.code, job.progress)]
+    job.accept("e1", 1.0)
+    seen.append((job.code, job.progress))
+    job.send([unit], 2.0)
+    seen.append((job.code, job.progress))
+    assert [code for code, _ in seen] == [Status.SENDING_DATA, *2 * [Status.JOINING_QUEUE]]
+    assert [progress for _, progress in seen] == [[unit], None, None]
 
 
 def test_diagram_in_the_docs_is_the_table() -> None:

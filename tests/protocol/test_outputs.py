@@ -60,7 +60,6 @@ def test_new_log_is_empty_and_open() -> None:
     assert log.outputs() == []
     assert log.result is None
     assert log.last_log is None
-    assert not log.closed
 
 
 def test_outputs_and_log_lines_come_in_order() -> None:
@@ -134,7 +133,6 @@ def test_result_of_a_generator_is_left_out_for_it_was_an_output() -> None:
     log.finish(["b"])
     assert read(log) == [OutputUpdate("a"), OutputUpdate("b")]
     assert log.result == "b"
-    assert log.closed
 
 
 def test_result_is_given_to_readers_that_want_it() -> None:
@@ -169,14 +167,12 @@ def test_result_that_is_no_list_is_refused_and_the_log_stays_open(data: Any) -> 
     log = make_log(["a"])
     with pytest.raises(RemoteProtocolError):
         log.finish(data)
-    assert not log.closed
     assert log.result is None
     assert log.outputs() == ["a"]
 
 
 def test_job_that_ends_without_a_result_keeps_its_outputs() -> None:
     log = make_log(*growing(2))
-    log.closed = True
     assert read(log, with_result=True) == [OutputUpdate("a"), OutputUpdate("aa")]
 
 
@@ -252,7 +248,6 @@ def test_outputs_after_a_first_one_that_cannot_be_read_are_left_out() -> None:
 
 def test_impossible_edit_without_a_result_leaves_the_outputs_before_it() -> None:
     log = make_log(["a"], [[["replace", [5], 1]]], ["b"])
-    log.closed = True
     assert log.outputs() == ["a"]
 
 
@@ -316,3 +311,48 @@ def test_reader_keeps_one_value() -> None:
     assert length == sum(len(f"word{step} ") for step in range(STEPS))
     assert kept < 2 * length
     assert peak < 20 * length
+
+
+# -- holding back --
+
+
+def make_held(*steps: Any) -> OutputLog:
+    log = OutputLog(diffs=False, present=bare, held=True)
+    for step in steps:
+        if isinstance(step, Log):
+            log.append_log(step)
+        else:
+            log.append(step)
+    return log
+
+
+def test_readers_of_a_log_that_holds_get_what_was_released() -> None:
+    log = make_held(["a"], INFO, ["b"])
+    cursor = OutputCursor(log)
+    assert (log.size, log.readable) == (3, 0)
+    assert read_on(cursor) == []
+    log.release(2)
+    assert read_on(cursor) == [OutputUpdate("a"), INFO]
+    log.release(1)  # never takes anything back
+    assert log.readable == 2
+    log.finish(["c"])
+    log.release(3)
+    assert read_on(cursor) == [OutputUpdate("b")]
+    assert log.result is None
+    log.release(4)
+    assert log.result == "c"
+    assert read(log, with_result=True)[-1] == OutputUpdate("c", final=True)
+
+
+def test_whoever_reads_ahead_gets_everything_as_the_server_sent_it() -> None:
+    log = make_held(["a"], INFO)
+    log.finish(["b"])
+    cursor = OutputCursor(log, with_result=True, ahead=True)
+    assert read_on(cursor) == [OutputUpdate(["a"]), INFO, OutputUpdate(["b"], final=True)]
+    assert cursor.position == log.size == 3
+
+
+def test_result_is_made_once() -> None:
+    log = OutputLog(diffs=False, present=tuple)
+    log.finish([1, 2])
+    assert log.result is log.result

@@ -16,8 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobwire.exceptions import JobwireError
+from jobwire.protocol.files import clean_name
 from jobwire.server import files
-from jobwire.server.files import FileNotAllowedError, FileStore, clean_name, media_type
+from jobwire.server.files import FileNotAllowedError, FileStore, media_type
 
 
 class Clock:

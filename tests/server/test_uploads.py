@@ -16,8 +16,9 @@ from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jobwire.protocol.files import clean_name
 from jobwire.server import uploads
-from jobwire.server.files import FileStore, clean_name
+from jobwire.server.files import FileStore
 from jobwire.server.uploads import UploadProgress, download, upload
 from server.asgi import Connection, connected, eventually, join_workers, served
 

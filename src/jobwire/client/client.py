@@ -4,36 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+import tempfile
 import uuid
 import warnings
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from jobwire import __version__
+from jobwire.client.addresses import join, root, same_place, split_credentials
+from jobwire.client.call import Call
+from jobwire.client.fetch import Fetch
 from jobwire.client.job import AsyncJob
-from jobwire.client.session import CLOSE_TIMEOUT, Session, run_soon
+from jobwire.client.result import AsyncFileResult
+from jobwire.client.session import CLOSE_TIMEOUT, Session
+from jobwire.client.tasks import run_soon
+from jobwire.client.transfer import FileTransfer
 from jobwire.exceptions import (
     ArgumentError,
     AuthenticationError,
     ClientClosedError,
-    ConnectError,
+    FileError,
+    JobwireError,
     LocalProtocolError,
     NotGradioError,
     ServerError,
 )
 from jobwire.protocol.job import JobMachine
-from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_EVENT_SIZE
+from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_DOWNLOAD_SIZE, MAX_EVENT_SIZE
 from jobwire.protocol.outputs import OutputLog
-from jobwire.protocol.payload import bind_arguments, encode_body, needs_info, presenter
+from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
 from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
 from jobwire.protocol.session import SessionProtocol
 from jobwire.transports.base import Response, Timeouts, Transport, TransportOptions
+from jobwire.types import ProgressUnit
 
 __all__ = ("AsyncClient",)
 
@@ -69,6 +79,11 @@ class AsyncClient:
         verbose: Log, at INFO, which app was loaded. Nothing is ever printed.
         auth: ``(user, password)`` for an app that wants a login. Sent only if it does.
         headers: Sent with every request.
+        download_files: What becomes of files in outputs. A directory: they are fetched
+            into it as they come, and outputs have their paths. None: likewise, into
+            ``GRADIO_TEMP_DIR`` or, without that, ``gradio`` in the directory for temporary
+            files. ``"lazy"``: outputs have an `AsyncFileResult` in place of each. False:
+            they have what the server said, a `FileData`.
         ssl_verify: False accepts any TLS certificate, and with it anybody who gets in
             between.
         connect_timeout: Seconds to make a connection; None waits for ever.
@@ -78,6 +93,7 @@ class AsyncClient:
             that wait on it are lost. Servers send a heartbeat every 15 s, so this is
             how a dead connection is noticed. None waits for ever.
         max_event_size: Bytes of one message of the server, hence of one output.
+        max_download_size: Bytes of one file that is fetched.
         transport: Makes what sends the requests; None means aiohttp.
 
     Raises:
@@ -95,14 +111,16 @@ class AsyncClient:
         auth: tuple[str, str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        download_files: str | os.PathLike[str] | Literal[False] | None = None,
         ssl_verify: bool = True,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = 60.0,
         idle_timeout: float | None = IDLE_TIMEOUT,
         max_event_size: int = MAX_EVENT_SIZE,
+        max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
     ) -> None:
-        self._src, credentials = _split_credentials(src)
+        self._src, credentials = split_credentials(src)
         self._auth = auth
         self._verbose = verbose
         self._timeouts = Timeouts(connect_timeout, read_timeout)
@@ -119,6 +137,12 @@ class AsyncClient:
             timeouts=self._timeouts,
             verify=ssl_verify,
         )
+        self._lazy_files = download_files == "lazy"
+        # None if files are left where they are.
+        self._directory = (
+            None if download_files is False or self._lazy_files else _directory(download_files)
+        )
+        self._max_download_size = max_download_size
         self._make_transport = transport or _default_transport
         self._session_hash = str(uuid.uuid4())
         if max_workers < 1:
@@ -133,6 +157,10 @@ class AsyncClient:
         self._session: Session | None = None  # for new jobs
         self._retired: list[Session] = []  # those with jobs still in flight
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._fetches: set[asyncio.Task[Any]] = set()
+        self._files: FileTransfer | None = None
+        # Replaced by the plain face, which has a file for plain code.
+        self._make_file: Callable[[AsyncFileResult], Any] = lambda file: file
         self._closed = False
 
     def __repr__(self) -> str:
@@ -176,10 +204,14 @@ class AsyncClient:
         sessions = [*self._retired, *([self._session] if self._session else [])]
         for session in sessions:
             session.close()
+        if self._files is not None:
+            self._files.close()
+        for task in self._fetches:
+            task.cancel()
         # Submissions that are on their way: once confirmed, the job can be stopped.
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._fetches]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -283,19 +315,23 @@ class AsyncClient:
         if not schema.complete and needs_info(endpoint, args, kwargs):
             schema = await self.schema()
             endpoint = schema.endpoints[endpoint.id]
+        transfer = self._transfer(schema)
         data = bind_arguments(endpoint, args, kwargs)
-        own_headers = _lower(headers or {})
+        call = Call(endpoint, data, _lower(headers or {}), transfer, schema.max_file_size)
 
         session = self._session_for_new_jobs(schema)
-        body = encode_body(endpoint, data, session_hash=session.session_hash)
-        loop = asyncio.get_running_loop()
-        outputs = OutputLog(diffs=schema.dialect.diffs, present=presenter(endpoint))
-        machine = JobMachine(endpoint.id, outputs, loop.time())
-        job = AsyncJob(self, machine, session)
+        fetch, present_file = self._present_files(endpoint, transfer)
+        outputs = OutputLog(
+            diffs=schema.dialect.diffs,
+            present=presenter(endpoint, present_file),
+            held=fetch is not None,
+        )
+        machine = JobMachine(endpoint.id, outputs, asyncio.get_running_loop().time())
+        job = AsyncJob(self, machine, session, fetch)
         for callback in _as_list(result_callbacks):
             job.add_done_callback(partial(_call_with_result, callback))
         session.register(job, machine)
-        run_soon(self._tasks, self._deliver(job, machine, endpoint, data, body, own_headers))
+        run_soon(self._tasks, self._deliver(job, machine, call))
         return job
 
     def reset_session(self) -> None:
@@ -381,15 +417,15 @@ class AsyncClient:
             reply = await self._get_transport().request("GET", url)
             if reply.status not in (301, 302, 303, 307, 308):
                 return reply
-            target = _join(url, reply.headers.get("location", ""))
-            if not _same_place(url, target) or not urlsplit(target).path.endswith("/config"):
+            target = join(url, reply.headers.get("location", ""))
+            if not same_place(url, target) or not urlsplit(target).path.endswith("/config"):
                 raise NotGradioError(
                     f"{url} redirects to {target}; if the app is there and you trust it, give "
                     "that address",
                     url=url,
                     status=reply.status,
                 )
-            self._src = _root(target.partition("?")[0].removesuffix("config"))
+            self._src = root(target.partition("?")[0].removesuffix("config"))
         raise NotGradioError(
             f"{self._src} redirects more than {_MAX_REDIRECTS} times", url=self._src, status=302
         )
@@ -431,31 +467,82 @@ class AsyncClient:
             self._retired.append(self._session)
             self._session = None
 
-    async def _deliver(
-        self,
-        job: AsyncJob,
-        machine: JobMachine,
-        endpoint: Endpoint,
-        data: Sequence[Any],
-        body: bytes,
-        headers: Mapping[str, str],
-    ) -> None:
+    def _transfer(self, schema: AppSchema) -> FileTransfer:
+        if self._files is None:
+            self._files = FileTransfer(
+                self._get_transport(), schema, self._timeouts, self._max_download_size
+            )
+        return self._files
+
+    def _present_files(
+        self, endpoint: Endpoint, transfer: FileTransfer
+    ) -> tuple[Fetch | None, Callable[[dict[str, Any]], Any] | None]:
+        """Return what fetches the files of an endpoint's outputs, and what shows them."""
+        if self._lazy_files:
+            return None, lambda data: self._make_file(AsyncFileResult(transfer, data))
+        if self._directory is None or not any(
+            component.holds_files and not component.skipped for component in endpoint.outputs
+        ):
+            return None, None
+        fetch = Fetch(transfer, endpoint, self._directory)
+        return fetch, fetch.path
+
+    async def _deliver(self, job: AsyncJob, machine: JobMachine, call: Call) -> None:
         try:
+            if call.has_files and not await self._send_files(job, machine, call):
+                job._session.withdraw(machine)
+                return
             async with self._gate:
                 session = job._session
                 if session.damaged and self._schema is not None and not machine.state.ended:
                     session.withdraw(machine)
                     session = self._session_for_new_jobs(self._schema)
                     session.register(job, machine)
-                    body = encode_body(endpoint, data, session_hash=session.session_hash)
                     job._session = session
-                await session.submit(machine, body, headers)
+                await session.submit(machine, call.encode(session.session_hash), call.headers)
         except asyncio.CancelledError:
             # The client is being closed; most jobs have failed by now.
             error = ClientClosedError("the client was closed while the job was being submitted")
             if machine.fail(error, asyncio.get_running_loop().time()):
                 job._notify()
             raise
+
+    async def _send_files(self, job: AsyncJob, machine: JobMachine, call: Call) -> bool:
+        """Send the files of a call; False if the job has ended, by that or meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        def note(unit: ProgressUnit) -> None:
+            machine.send([unit], loop.time())
+            job._notify()
+
+        sending = loop.create_task(call.send_files(note))
+        job.add_done_callback(lambda _: sending.cancel())
+        try:
+            await asyncio.wait([sending])
+            if not sending.cancelled() and (error := sending.exception()) is not None:
+                if not isinstance(error, JobwireError):
+                    logger.error("the files of a job could not be sent", exc_info=error)
+                    error = JobwireError(f"the job's files could not be sent: {error!r}")
+                machine.fail(error, loop.time())
+                job._notify()
+        finally:
+            sending.cancel()
+        return not machine.state.ended
+
+
+def _directory(given: str | os.PathLike[str] | None) -> Path:
+    """Return where fetched files go.
+
+    Raises:
+        FileError: It is there, but no directory.
+    """
+    if given is None:
+        default = os.path.join(tempfile.gettempdir(), "gradio")
+        return Path(os.environ.get("GRADIO_TEMP_DIR") or default)
+    directory = Path(given)
+    if directory.exists() and not directory.is_dir():
+        raise FileError(f"download_files={str(given)!r} is no directory", path=str(given))
+    return directory
 
 
 def _lower(headers: Mapping[Any, Any]) -> dict[str, str]:
@@ -473,53 +560,6 @@ def _lower(headers: Mapping[Any, Any]) -> dict[str, str]:
         if any(character in value for character in "\r\n\0"):
             raise ArgumentError(f"header {name!r} has a line break in it", parameter="headers")
     return {name.lower(): value for name, value in headers.items()}
-
-
-def _join(base: str, location: str) -> str:
-    try:
-        return urljoin(base, location)
-    except ValueError:
-        return location
-
-
-def _same_place(old: str, new: str) -> bool:
-    """Whether a redirect stays with the server that was named: same host, same port."""
-    try:
-        before, after = urlsplit(old), urlsplit(new)
-        ports = (before.port, after.port)
-    except ValueError:
-        return False
-    if before.hostname != after.hostname:
-        return False
-    if (before.scheme, after.scheme) == ("http", "https"):
-        return ports[0] in (None, 80) and ports[1] in (None, 443)
-    return before.scheme == after.scheme and ports[0] == ports[1]
-
-
-def _split_credentials(src: str) -> tuple[str, str | None]:
-    """Return an app's root without credentials, so that none are ever shown, and a header."""
-    root = _root(src)
-    parts = urlsplit(root)
-    if parts.username is None:
-        return root, None
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    header = f"Basic {b64encode(pair.encode()).decode()}"
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), header
-
-
-def _root(src: str) -> str:
-    """Return an app's address with a trailing slash, and without query and fragment."""
-    try:
-        parts = urlsplit(src.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        parts, usable = None, False
-    if parts is None or not usable:
-        raise ConnectError(
-            f"{src.rpartition('@')[2]!r} is no address of an app; give the one at which its page "
-            "opens, such as http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"
-        )
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
 def _default_transport(options: TransportOptions) -> Transport:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Generator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from jobwire.exceptions import JobwireError
+from jobwire.client.tasks import run_soon
+from jobwire.exceptions import ClientClosedError, DownloadError, JobwireError
 from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.messages import Log
 from jobwire.protocol.outputs import OutputCursor
@@ -15,9 +17,12 @@ from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient
+    from jobwire.client.fetch import Fetch
     from jobwire.client.session import Session
 
 __all__ = ("AsyncJob",)
+
+logger = logging.getLogger("jobwire")
 
 
 class AsyncJob:
@@ -31,7 +36,13 @@ class AsyncJob:
     job leaves the job alone; `cancel` ends it.
     """
 
-    def __init__(self, client: AsyncClient, machine: JobMachine, session: Session) -> None:
+    def __init__(
+        self,
+        client: AsyncClient,
+        machine: JobMachine,
+        session: Session,
+        fetch: Fetch | None = None,
+    ) -> None:
         # Holding the client keeps it from being closed as garbage before its jobs end.
         self._client = client
         self._machine = machine
@@ -39,6 +50,8 @@ class AsyncJob:
         self._loop = asyncio.get_running_loop()
         # Monotonic seconds to wall-clock seconds.
         self._wall = datetime.now().timestamp() - self._loop.time()
+        self._fetch = fetch
+        self._fetching: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._callbacks: list[Callable[[AsyncJob], object]] = []
 
@@ -75,6 +88,8 @@ class AsyncJob:
             QueueFullError, ValidationError, AuthenticationError, TooManyRequestsError,
             ServerError: The server refused the job.
             ConnectError, TransportTimeoutError: The server could not be reached.
+            FileError: A file among the arguments could not be read.
+            DownloadError: A file of the outputs could not be fetched.
             RemoteProtocolError: The server sent nonsense.
             ClientClosedError: The client was closed.
         """
@@ -124,10 +139,52 @@ class AsyncJob:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-        if self._machine.state.ended and self._callbacks:
+        if self._machine.state.ended:
+            if self._fetching is not None:
+                self._fetching.cancel()
             callbacks, self._callbacks = self._callbacks, []
             for callback in callbacks:
                 self._loop.call_soon(callback, self)
+        elif (
+            self._fetch is not None
+            and self._fetching is None
+            and (self._fetch.behind(self._machine.outputs) or self._machine.state.settled)
+        ):
+            self._fetching = run_soon(self._client._fetches, self._bring_files(self._fetch))
+
+    async def _bring_files(self, fetch: Fetch) -> None:
+        """Fetch the files of what has come by now; end the job if it only waits for that."""
+        machine = self._machine
+        failure: DownloadError | None = None
+        try:
+            while fetch.behind(machine.outputs):
+                await fetch.run(machine.outputs)
+                self._notify()
+        except DownloadError as error:
+            failure = error
+            failure.event_id = machine.event_id
+        except Exception as error:
+            logger.exception("a job's files could not be fetched")
+            failure = DownloadError(
+                f"the job's files could not be fetched: {error!r}", event_id=machine.event_id
+            )
+        except asyncio.CancelledError:
+            # Of a job that has ended; else the client is being closed.
+            self._fetching = None
+            closed = ClientClosedError(
+                "the client was closed while the job's files were fetched",
+                event_id=machine.event_id,
+            )
+            if machine.fail(closed, self._loop.time()):
+                self._notify()
+            raise
+        finally:
+            self._fetching = None
+        if failure is not None and not machine.failing:
+            await self._session.cancel(self, machine, failure)
+        elif machine.state.settled:
+            machine.fetched(self._loop.time())
+            self._notify()
 
     def add_done_callback(self, fn: Callable[[AsyncJob], object]) -> None:
         """Have ``fn(job)`` called by the event loop once the job has ended, or soon if it has.

@@ -7,10 +7,11 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobwire.client.job import AsyncJob
+from jobwire.client.tasks import run_soon
 from jobwire.exceptions import JobwireError, TransportError
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.replies import check, read_event_id
@@ -23,9 +24,9 @@ from jobwire.protocol.session import (
     SessionProtocol,
     StopJob,
 )
-from jobwire.transports.base import Timeouts, Transport
+from jobwire.transports.base import MAX_ERROR_SIZE, Timeouts, Transport, read_start
 
-__all__ = ("CLOSE_TIMEOUT", "Session", "run_soon")
+__all__ = ("CLOSE_TIMEOUT", "Session")
 
 logger = logging.getLogger("jobwire")
 
@@ -37,11 +38,10 @@ _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 _MAX_STOPS = 40
 """How many such requests may be on their way at once; as for submissions."""
 
-_MAX_ERROR_SIZE = 64 * 1024
-"""Bytes read of an answer that is no stream: its start says what is wrong."""
-
 CLOSE_TIMEOUT = 1.0
 """Seconds for telling the server, when a client is closed, what it need not do."""
+
+_CANCELLED = "the job was cancelled"
 
 _HEARTBEAT_RETRY = (1.0, 60.0)
 """Seconds before a lost heartbeat is taken up again: the first time, and at most."""
@@ -161,14 +161,22 @@ class Session:
                     raise
         raise AssertionError("unreachable")
 
-    async def cancel(self, job: AsyncJob, machine: JobMachine) -> bool:
-        """End a job and wait until the server was told, as far as it can be now."""
+    async def cancel(
+        self, job: AsyncJob, machine: JobMachine, error: JobwireError | None = None
+    ) -> bool:
+        """End a job and wait until the server was told, as far as it can be now.
+
+        Args:
+            job: The job.
+            machine: Its sans-IO side.
+            error: Why it is given up; None if it was cancelled.
+        """
         now = self._loop.time()
-        if machine not in self._jobs:  # ended, or on its way from one session to another
-            cancelled = machine.cancel("the job was cancelled", now)
+        if machine not in self._jobs:  # settled, or on its way from one session to another
+            ended = machine.fail(error, now) if error else machine.cancel(_CANCELLED, now)
             job._notify()
-            return cancelled
-        cancelled = self._protocol.cancel(machine, now)
+            return ended
+        cancelled = self._protocol.cancel(machine, now, error)
         if stops := self._carry_out():
             await asyncio.wait(stops)
         return cancelled
@@ -221,8 +229,8 @@ class Session:
                         wide.add(stop)
                         stop.add_done_callback(wide.discard)
         for machine in self._protocol.changed():
-            ended = machine.state.ended
-            job = self._jobs.pop(machine) if ended else self._jobs[machine]
+            settled = machine.state.settled
+            job = self._jobs.pop(machine) if settled else self._jobs[machine]
             job._notify()
         self._set_timer()
         if self._retired and not self._jobs:
@@ -259,11 +267,7 @@ class Session:
         try:
             async with self._transport.stream(url, headers=_EVENTS, timeouts=timeouts) as stream:
                 if stream.status != 200:
-                    body = b""
-                    async for chunk in stream.chunks():
-                        body += chunk
-                        if len(body) > _MAX_ERROR_SIZE:
-                            break
+                    body = await read_start(stream, MAX_ERROR_SIZE)
                     check(stream.status, stream.headers, body, url=self._url("queue/data"))
                 protocol.stream_opened(now())
                 async for chunk in stream.chunks():
@@ -314,11 +318,3 @@ class Session:
                 logger.debug("the heartbeat was lost: %s", error)
             await asyncio.sleep(delay)
             delay = min(longest, 2 * delay)
-
-
-def run_soon(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Start a task and hold it in ``tasks`` until it is done: the loop itself does not."""
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task

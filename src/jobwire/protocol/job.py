@@ -51,6 +51,8 @@ class State(Enum):
     """It waits for its turn."""
     RUNNING = auto()
     """Its function runs."""
+    FETCHING = auto()
+    """The server has told its end; files that its outputs name are still being fetched."""
     COMPLETED = auto()
     """It gave its result."""
     FAILED = auto()
@@ -63,6 +65,11 @@ class State(Enum):
         """Whether this is one of the three ends, which nothing leaves."""
         return self in _ENDS
 
+    @property
+    def settled(self) -> bool:
+        """Whether the server will tell nothing more of it."""
+        return self in _ENDS or self is State.FETCHING
+
 
 _ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
@@ -74,12 +81,15 @@ class Signal(Enum):
     ESTIMATE = auto()
     START = auto()
     """Also every sign that it runs: progress, a log line, an output."""
+    SETTLE = auto()
+    """The server tells how it ends, for a job whose outputs are held back."""
     COMPLETE = auto()
     FAIL = auto()
     CANCEL = auto()
 
 
 _END = {
+    Signal.SETTLE: State.FETCHING,
     Signal.COMPLETE: State.COMPLETED,
     Signal.FAIL: State.FAILED,
     Signal.CANCEL: State.CANCELLED,
@@ -100,6 +110,11 @@ TRANSITIONS: Mapping[State, Mapping[Signal, State]] = MappingProxyType(
         },
         State.QUEUED: {Signal.ESTIMATE: State.QUEUED, Signal.START: State.RUNNING, **_END},
         State.RUNNING: {Signal.START: State.RUNNING, **_END},
+        State.FETCHING: {
+            Signal.COMPLETE: State.COMPLETED,
+            Signal.FAIL: State.FAILED,
+            Signal.CANCEL: State.CANCELLED,
+        },
         State.COMPLETED: {},
         State.FAILED: {},
         State.CANCELLED: {},
@@ -127,6 +142,7 @@ class JobMachine:
     """
 
     __slots__ = (
+        "_outcome",
         "changed_at",
         "code",
         "error",
@@ -154,6 +170,8 @@ class JobMachine:
         self.error: JobwireError | None = None
         self.version = 0
         self.changed_at = now
+        # How it will end when its files are there.
+        self._outcome: tuple[Signal, Status, JobwireError | None] | None = None
 
     # -- what this side decides --
 
@@ -166,6 +184,26 @@ class JobMachine:
         if not self._signal(Signal.ACCEPT, Status.JOINING_QUEUE, now):
             raise LocalProtocolError(f"a job that is {self.state.name} cannot be accepted")
         self.event_id = event_id
+        self.progress = None  # of sending files
+
+    def send(self, progress: list[ProgressUnit], now: float) -> None:
+        """Note how much of its files was sent; changes nothing once the job was confirmed."""
+        if self.state is State.SUBMITTING:
+            self.code = Status.SENDING_DATA
+            self.progress = progress
+            self.changed_at = now
+            self.version += 1
+
+    @property
+    def failing(self) -> bool:
+        """Whether the server has told that it failed, though its files are being fetched."""
+        return self._outcome is not None and self._outcome[0] is Signal.FAIL
+
+    def fetched(self, now: float) -> bool:
+        """End the job as the server told: its files are there. False if it has not told."""
+        if self._outcome is None:
+            return False
+        return self._end(*self._outcome, now)
 
     def fail(self, error: JobwireError, now: float) -> bool:
         """End the job with an error; False if it had ended before."""
@@ -240,10 +278,11 @@ class JobMachine:
         return True
 
     def _complete(self, output: Output, message: ProcessCompleted, now: float) -> bool:
-        if Signal.COMPLETE not in TRANSITIONS[self.state]:
+        if Signal.SETTLE not in TRANSITIONS[self.state]:
             return False
         if output.error is not UNSET or message.success is False:
-            return self.fail(self._app_error(output, message.title), now)
+            error = self._app_error(output, message.title)
+            return self._settle(Signal.FAIL, error, now)
         if isinstance(output.data, UnsetType):
             # A cancelled job looks like a success without data (4.31 to 6.31).
             return self.cancel("the job was cancelled on the server, not by this client", now)
@@ -252,7 +291,7 @@ class JobMachine:
         except RemoteProtocolError as error:
             error.event_id = self.event_id
             return self.fail(error, now)
-        return self._end(Signal.COMPLETE, Status.FINISHED, None, now)
+        return self._settle(Signal.COMPLETE, None, now)
 
     def _app_error(self, output: Output, title: str | None) -> AppError:
         if output.error in (None, UNSET):
@@ -270,6 +309,13 @@ class JobMachine:
             output.title or title or "Error",
             event_id=self.event_id,
         )
+
+    def _settle(self, signal: Signal, error: JobwireError | None, now: float) -> bool:
+        """Take the end that the server told, at once or when the outputs were prepared."""
+        if not self.outputs.held:
+            return self._end(signal, Status.FINISHED, error, now)
+        self._outcome = (signal, Status.FINISHED, error)
+        return self._signal(Signal.SETTLE, self.code, now)
 
     # -- the only two places that write the state --
 
@@ -289,5 +335,4 @@ class JobMachine:
         self.rank = 0
         self.queue_size = self.eta = None
         self.error = error
-        self.outputs.closed = True
         return True

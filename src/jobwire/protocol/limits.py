@@ -5,7 +5,13 @@ Apart from what they limit, so that the public signatures can show them without 
 
 from __future__ import annotations
 
-__all__ = ("END_TIMEOUT", "IDLE_TIMEOUT", "MAX_EVENT_SIZE", "MAX_UNCLAIMED_SIZE")
+__all__ = (
+    "END_TIMEOUT",
+    "IDLE_TIMEOUT",
+    "MAX_DOWNLOAD_SIZE",
+    "MAX_EVENT_SIZE",
+    "MAX_UNCLAIMED_SIZE",
+)
 
 MAX_EVENT_SIZE = 64 * 1024 * 1024
 """Bytes of one event of a stream. Gradio sends a job's whole result as one event; files
@@ -22,3 +28,7 @@ heartbeat every 15 s; a function that holds the interpreter lock can delay some.
 
 END_TIMEOUT = 5.0
 """Seconds that a server has to end a stream after it said that it is about to."""
+
+MAX_DOWNLOAD_SIZE = 16 * 1024**3
+"""Bytes of one downloaded file. Models and films are smaller; a server that never ends would
+fill the disk."""

@@ -23,11 +23,22 @@ Present = Callable[[list[Any]], Any]
 """Makes what callers see of one value for each of an endpoint's outputs."""
 
 
+_UNKNOWN: Any = object()
+
+
 class OutputLog:
     """The outputs and log lines of one job, oldest first.
 
+    A log can hold outputs back from its readers until somebody has prepared them, as by
+    fetching the files that they name: that one reads ahead and releases them in order.
+
+    Args:
+        diffs: Outputs after the first are edits of the one before.
+        present: Makes what callers see of an output's values.
+        held: Hold outputs back until they are released.
+
     Attributes:
-        closed: Nothing more will come.
+        held: See above.
         last_log: ``(text, level)`` of the last log line; None if there was none.
         yielded: There was an output, before any result.
     """
@@ -37,21 +48,25 @@ class OutputLog:
         "_entries",
         "_has_result",
         "_present",
+        "_released",
         "_result",
-        "closed",
+        "_values",
+        "held",
         "last_log",
         "yielded",
     )
 
-    def __init__(self, *, diffs: bool, present: Present) -> None:
-        self.closed = False
+    def __init__(self, *, diffs: bool, present: Present, held: bool = False) -> None:
+        self.held = held
         self.yielded = False
         self.last_log: tuple[str, str] | None = None
         self._diffs = diffs
         self._present = present
         self._entries: list[Value | Log] = []
-        self._result: Any = None
+        self._released = 0
         self._has_result = False
+        self._values: list[Any] = []  # of the result
+        self._result: Any = _UNKNOWN  # as callers see it, once somebody has asked
 
     def append(self, data: Value, *, whole: bool = False) -> None:
         """Add an output: raw JSON, or decoded.
@@ -73,19 +88,38 @@ class OutputLog:
         self.last_log = (line.log, line.level)
 
     def finish(self, data: Value) -> None:
-        """Add the result and close the log.
+        """Add the result, after which nothing comes.
 
         Raises:
-            RemoteProtocolError: The result is damaged, or no list. The log is not
-                closed then.
+            RemoteProtocolError: The result is damaged, or no list. It is not added then.
         """
-        self._result = self._present(_values(data))
+        self._values = _values(data)
         self._has_result = True
-        self.closed = True
+
+    def release(self, position: int) -> None:
+        """Let readers have the first ``position`` outputs and lines of a log that holds.
+
+        The result, if there is one, is at the position after the last of them.
+        """
+        self._released = max(self._released, position)
+
+    @property
+    def readable(self) -> int:
+        """How many outputs and lines readers may have, the result included."""
+        return self._released if self.held else self.size
+
+    @property
+    def size(self) -> int:
+        """How many outputs and lines there are, the result included."""
+        return len(self._entries) + self._has_result
 
     @property
     def result(self) -> Any:
-        """The result, as callers see it; None before there is one."""
+        """The result, as callers see it; None before they may have it."""
+        if not self._has_result or self.readable < self.size:
+            return None
+        if self._result is _UNKNOWN:
+            self._result = self._present(self._values)
         return self._result
 
     def outputs(self) -> list[Any]:
@@ -108,39 +142,47 @@ class OutputCursor:
         log: What to read.
         with_result: Give the result even if it was an output already. A generator's
             result repeats its last output, so readers of outputs do not want it.
+        ahead: Read what is held back, too, and leave values as the server sent them, a
+            list of one for each of the endpoint's outputs.
+
+    Attributes:
+        position: How many outputs and lines were read, or passed over.
     """
 
-    __slots__ = ("_log", "_lost", "_position", "_values", "_with_result")
+    __slots__ = ("_ahead", "_log", "_lost", "_values", "_with_result", "position")
 
-    def __init__(self, log: OutputLog, *, with_result: bool = False) -> None:
+    def __init__(self, log: OutputLog, *, with_result: bool = False, ahead: bool = False) -> None:
+        self.position = 0
         self._log = log
         self._with_result = with_result
-        self._position = 0
+        self._ahead = ahead
         self._values: list[Any] | None = None
         self._lost = False
 
     def next(self) -> OutputUpdate | Log | None:
-        """Return what comes next, or None if nothing is there (yet; see ``log.closed``).
+        """Return what comes next, or None if nothing is there, perhaps not yet.
 
         Where an edit could not be made, the outputs from there on are unknown and
         left out; the result, which is always whole, then ends the sequence.
         """
         log = self._log
+        readable = log.size if self._ahead else log.readable
         entries = log._entries
-        while self._position < len(entries):
-            entry = entries[self._position]
-            self._position += 1
+        while self.position < min(readable, len(entries)):
+            entry = entries[self.position]
+            self.position += 1
             if isinstance(entry, Log):
                 return entry
             if not self._lost:
                 try:
-                    return OutputUpdate(log._present(self._advance(entry)))
+                    values = self._advance(entry)
+                    return OutputUpdate(values if self._ahead else log._present(values))
                 except RemoteProtocolError:
                     self._lost = True
-        if log._has_result and self._position == len(entries):
-            self._position += 1
+        if log._has_result and self.position == len(entries) < readable:
+            self.position += 1
             if self._with_result or self._lost or self._values is None:
-                return OutputUpdate(log.result, final=True)
+                return OutputUpdate(log._values if self._ahead else log.result, final=True)
         return None
 
     def _advance(self, entry: Value) -> list[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobwire.exceptions import ArgumentError
+from jobwire.protocol.files import is_file, replace_values
 from jobwire.protocol.outputs import Present
 from jobwire.protocol.schema import Component, Endpoint, Parameter
 
@@ -24,21 +25,26 @@ def needs_info(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, Any
 def bind_arguments(endpoint: Endpoint, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Return the wire data of a call: one value for each of the endpoint's inputs.
 
-    Inputs that callers do not give, such as state, get a null; the server puts in the
-    value that it keeps.
+    Inputs that callers do not give get what a page would send for them: state a null, for
+    the server puts in the value that it keeps; a button its text. Callers who give a value
+    by position for every input but state decide on those, too, as ``gradio_client`` has it.
 
     Raises:
         ArgumentError: A required argument is missing, one is unknown, or there are
             too many, or one is given twice.
     """
     given = _given(endpoint)
+    every = [component for component in endpoint.inputs if component.type != "state"]
+    if not kwargs and len(args) == len(every) > len(given):
+        rest = iter(args)
+        return [None if component.type == "state" else next(rest) for component in endpoint.inputs]
     parameters = endpoint.parameters
     if parameters is None or len(parameters) != len(given):
         values = _bind_positions(endpoint, given, args, kwargs)
     else:
         values = _bind_names(endpoint, parameters, args, kwargs)
     rest = iter(values)
-    return [None if component.skipped else next(rest) for component in endpoint.inputs]
+    return [component.value if component.skipped else next(rest) for component in endpoint.inputs]
 
 
 def _given(endpoint: Endpoint) -> list[Component]:
@@ -143,22 +149,27 @@ def encode_body(endpoint: Endpoint, data: Sequence[Any], **fields: Any) -> bytes
         raise ArgumentError(str(error), endpoint=endpoint.label) from None
 
 
-def presenter(endpoint: Endpoint) -> Present:
+def presenter(endpoint: Endpoint, file: Callable[[dict[str, Any]], Any] | None = None) -> Present:
     """Return what makes a caller's value of one value for each of the outputs.
 
     As in ``gradio_client``: skipped outputs are left out; of the others, one alone is
     given bare, and none or several as a tuple.
+
+    Args:
+        endpoint: Whose outputs.
+        file: Makes what callers see of a FileData; None leaves it as it is.
     """
-    kept = [index for index, component in enumerate(endpoint.outputs) if not component.skipped]
+    kept = [
+        (index, component.holds_files and file is not None)
+        for index, component in enumerate(endpoint.outputs)
+        if not component.skipped
+    ]
+
+    def value_of(values: list[Any], index: int, files: bool) -> Any:
+        value = values[index] if index < len(values) else None
+        return replace_values(value, is_file, file) if files and file is not None else value
+
     if len(kept) == 1:
-        only = kept[0]
-
-        def present_one(values: list[Any]) -> Any:
-            return values[only] if only < len(values) else None
-
-        return present_one
-
-    def present(values: list[Any]) -> Any:
-        return tuple(values[index] if index < len(values) else None for index in kept)
-
-    return present
+        only, files = kept[0]
+        return lambda values: value_of(values, only, files)
+    return lambda values: tuple(value_of(values, index, files) for index, files in kept)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from jobwire.exceptions import EndpointNotFoundError, NotGradioError, shown
 from jobwire.protocol.dialects import Dialect, select_dialect
+from jobwire.protocol.files import holds_files
 
 __all__ = ("AppSchema", "Component", "Endpoint", "Parameter", "Visibility", "parse_config")
 
@@ -46,12 +47,17 @@ class Component(NamedTuple):
         type: Its kind, such as ``"textbox"``.
         label: What people see on it; may be empty.
         skipped: Callers neither give nor get its value: state, buttons, layout.
+        holds_files: Its values may hold files.
+        value: What a page would send for it before anybody changed it, if it is skipped;
+            None for state, whose value the server keeps.
     """
 
     id: int
     type: str
     label: str
     skipped: bool
+    holds_files: bool = False
+    value: Any = None
 
 
 class Parameter(NamedTuple):
@@ -125,6 +131,7 @@ class AppSchema(NamedTuple):
         endpoints: By id, in the app's order.
         stateful: It keeps values for each session (``gr.State``).
         wants_heartbeat: It wants to know when a session ends.
+        max_file_size: Bytes of a file that it takes; None for any number.
         complete: ``/info`` has been read.
     """
 
@@ -136,6 +143,7 @@ class AppSchema(NamedTuple):
     endpoints: Mapping[int, Endpoint]
     stateful: bool
     wants_heartbeat: bool
+    max_file_size: int | None = None
     complete: bool = False
 
     @property
@@ -251,6 +259,7 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         if isinstance(raw, dict) and isinstance(raw.get("id"), int)
     }
     prefix = str(config.get("api_prefix") or "").strip("/")
+    limit = config.get("max_file_size")
     return AppSchema(
         url=url,
         title=str(config.get("title") or ""),
@@ -262,17 +271,23 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         },
         stateful=any(component.type == "state" for component in components.values()),
         wants_heartbeat=config.get("connect_heartbeat") is True,
+        max_file_size=limit if isinstance(limit, int) and limit > 0 else None,
     )
 
 
 def _component(raw: Mapping[str, Any]) -> Component:
     kind = str(raw.get("type") or "")
     skipped = raw.get("skip_api")
+    if not isinstance(skipped, bool):
+        skipped = kind in _SKIPPED
+    props = _dict(raw.get("props"))
     return Component(
         id=raw["id"],
         type=kind,
-        label=str(_dict(raw.get("props")).get("label") or ""),
-        skipped=skipped if isinstance(skipped, bool) else kind in _SKIPPED,
+        label=str(props.get("label") or ""),
+        skipped=skipped,
+        holds_files=holds_files(raw.get("api_info_as_output") or raw.get("api_info")),
+        value=props.get("value") if skipped and kind != "state" else None,
     )
 
 

@@ -155,7 +155,7 @@ class SessionProtocol:
         self._submitting: set[JobMachine] = set()  # not confirmed yet
         self._sending: set[JobMachine] = set()  # of those: the request is on its way
         self._overflowed: set[JobMachine] = set()  # of those: messages had to be dropped
-        self._jobs: dict[str, JobMachine] = {}  # accepted and not ended
+        self._jobs: dict[str, JobMachine] = {}  # accepted, and not settled
         self._running: Counter[int] = Counter()  # of _jobs, by function
         # Cancelled here, but perhaps not stopped on the server: event id -> (function,
         # whether it runs).
@@ -249,14 +249,20 @@ class SessionProtocol:
         if job.fail(error, now):
             self._changed[job] = None
 
-    def cancel(self, job: JobMachine, now: float) -> bool:
-        """End a job as cancelled, and see that the server stops it as soon as it can.
+    def cancel(self, job: JobMachine, now: float, error: JobwireError | None = None) -> bool:
+        """End a job, and see that the server stops it as soon as it can.
+
+        Args:
+            job: The job.
+            now: Monotonic seconds.
+            error: Why it is given up; None if it was cancelled.
 
         Returns:
             False if the job had ended before; nothing changes then.
         """
         running = job.state is State.RUNNING
-        if not job.cancel("the job was cancelled", now):
+        ended = job.fail(error, now) if error else job.cancel("the job was cancelled", now)
+        if not ended:
             return False
         self._changed[job] = None
         event_id = job.event_id
@@ -385,7 +391,7 @@ class SessionProtocol:
             runs = job.state is State.RUNNING
             if runs and not ran:
                 self._running[job.fn_index] += 1
-            if job.state.ended:
+            if job.state.settled:
                 del self._jobs[event_id]
                 if ran:
                     self._running[job.fn_index] -= 1

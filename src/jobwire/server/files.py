@@ -16,7 +16,6 @@ import stat
 import tempfile
 import threading
 import time
-import unicodedata
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -26,14 +25,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from jobwire.exceptions import JobwireError, shown
+from jobwire.protocol.files import clean_name
 
-__all__ = ("FileNotAllowedError", "FileStore", "clean_name", "media_type")
-
-MAX_NAME_SIZE = 200
-"""Bytes of a stored file's name, as in Gradio: file systems allow 255."""
-
-MAX_SUFFIX_SIZE = 32
-"""Bytes of a suffix that is kept when a name is cut; what is longer is no suffix."""
+__all__ = ("FileNotAllowedError", "FileStore", "media_type")
 
 MAX_FILES = 1_000_000
 """Files at once, however small: each takes a kilobyte of memory and a directory."""
@@ -290,22 +284,6 @@ class FileStore:
             if entry is not None and _same_name(entry.name, name):
                 return token, entry
         raise FileNotAllowedError(path)
-
-
-def clean_name(name: str) -> str:
-    """Return the last part of a name that somebody gave, fit for any file system."""
-    name = name.replace("\\", "/").rpartition("/")[2]
-    # Control characters, halves of surrogate pairs, line separators.
-    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp"))
-    name = re.sub(r"^[\s.]+", "", name).rstrip()
-    if len(name.encode()) > MAX_NAME_SIZE:
-        stem, dot, suffix = name.rpartition(".")
-        if not stem or len(suffix.encode()) >= MAX_SUFFIX_SIZE:
-            stem, dot, suffix = name, "", ""
-        room = MAX_NAME_SIZE - len((dot + suffix).encode())
-        stem = stem.encode()[:room].decode(errors="ignore")
-        name = (stem + dot + suffix).rstrip()
-    return name or "file"
 
 
 def media_type(name: str) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_EVENT_SIZE
+from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_DOWNLOAD_SIZE, MAX_EVENT_SIZE
 
 # Everything else is loaded when the first client is made, so that a program which may
 # never call an app pays nothing for being able to.
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
+    from jobwire.client.result import AsyncFileResult
     from jobwire.protocol.schema import AppSchema
     from jobwire.sync.job import Job
     from jobwire.transports.base import Transport, TransportOptions
@@ -38,8 +40,8 @@ class Client:
     clients of a process share one thread that does the work. A client that is not
     closed is closed when nobody holds it or a job of it any more.
 
-    The arguments are those of `AsyncClient`, and so are the errors, those of
-    `AsyncClient.connect` included.
+    The arguments are those of `AsyncClient` (a lazy file is a `FileResult` here), and so
+    are the errors, those of `AsyncClient.connect` included.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Client:
         auth: tuple[str, str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        download_files: str | os.PathLike[str] | Literal[False] | None = None,
         ssl_verify: bool = True,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = 60.0,
         idle_timeout: float | None = IDLE_TIMEOUT,
         max_event_size: int = MAX_EVENT_SIZE,
+        max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
     ) -> None:
         from jobwire.client.client import AsyncClient
@@ -68,17 +72,20 @@ class Client:
             verbose,
             auth,
             headers=headers,
+            download_files=download_files,
             ssl_verify=ssl_verify,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             idle_timeout=idle_timeout,
             max_event_size=max_event_size,
+            max_download_size=max_download_size,
             transport=transport,
         )
         # Importing aiohttp takes longer than a loop that has jobs may be held up.
         self._client._get_transport()
         self._loop = loop_thread()
         self._loop.adopt(self._client)
+        self._client._make_file = partial(_make_file, weakref.ref(self))
         weakref.finalize(self, self._loop.discard, self._client).atexit = False
         try:
             self._loop.run(self._client.connect())
@@ -175,6 +182,14 @@ class Client:
     def schema(self) -> AppSchema:
         """Return what the app offers. See `AsyncClient.schema`."""
         return self._loop.run(self._client.schema())
+
+
+def _make_file(client: weakref.ref[Client], file: AsyncFileResult) -> Any:
+    from jobwire.sync.result import FileResult
+
+    # Whoever asks holds the client: it is asked for outputs of its own jobs.
+    owner = client()
+    return file if owner is None else FileResult(owner, file)
 
 
 def _call_with_result(callback: Callable[..., object], job: Future[Any]) -> None:

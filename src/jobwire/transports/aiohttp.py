@@ -160,7 +160,7 @@ class AiohttpTransport:
                         url,
                         headers={**self._options.headers, **(headers or {})},
                         max_msg_size=max_size,
-                        timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING),
+                        timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING),  # pyright: ignore[reportCallIssue]
                         **arguments,
                     )
             except aiohttp.WSServerHandshakeError as error:

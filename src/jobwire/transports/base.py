@@ -22,11 +22,15 @@ __all__ = (
     "TransportOptions",
     "Upload",
     "WebSocket",
+    "read_start",
 )
 
 MAX_BODY_SIZE = 64 * 1024 * 1024
 """Bytes of an answer that is read whole. The largest that servers send is ``/info`` of
 an app with hundreds of endpoints: a few megabytes."""
+
+MAX_ERROR_SIZE = 64 * 1024
+"""Bytes read of an answer that is not the stream asked for: its start says what is wrong."""
 
 
 class Timeouts(NamedTuple):
@@ -133,6 +137,20 @@ class ResponseStream(Protocol):
             ConnectionLostError: The connection broke before that.
         """
         ...
+
+
+async def read_start(stream: ResponseStream, size: int) -> bytes:
+    """Return the start of an answer's body, ``size`` bytes or a little more.
+
+    Raises:
+        ConnectionLostError: The connection broke before that.
+    """
+    body = b""
+    async for chunk in stream.chunks():
+        body += chunk
+        if len(body) >= size:
+            break
+    return body
 
 
 class WebSocket(Protocol):

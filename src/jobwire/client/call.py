@@ -1,0 +1,146 @@
+"""One call of an endpoint, as it is sent: its arguments, and the files among them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from jobwire.client.files import LocalFile
+from jobwire.client.result import AsyncFileResult
+from jobwire.client.transfer import FileTransfer
+from jobwire.exceptions import ArgumentError
+from jobwire.protocol.files import FILE_META, FileInput, file_name, is_url, replace_values
+from jobwire.protocol.media import is_media_stream
+from jobwire.protocol.payload import encode_body
+from jobwire.protocol.schema import Endpoint
+from jobwire.types import ProgressUnit
+
+__all__ = ("Call",)
+
+
+class Call:
+    """What one job sends.
+
+    Args:
+        endpoint: What is called.
+        data: Its wire data, with `FileInput` and file results in it.
+        headers: Sent with it, over those of the client.
+        transfer: Sends its files.
+        max_file_size: Bytes that the app takes of each; None for any number.
+
+    Raises:
+        FileError: A file among the arguments cannot be sent.
+        ArgumentError: Something else cannot be.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        data: Sequence[Any],
+        headers: Mapping[str, str],
+        transfer: FileTransfer,
+        max_file_size: int | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.headers = headers
+        self._transfer = transfer
+        self._files: dict[str, LocalFile] = {}  # each once, by its path as it was given
+        self._data: list[Any] = []
+        for component, value in zip(endpoint.inputs, data, strict=True):
+            name = partial(self._name, component.label or component.type)
+            self._data.append(replace_values(value, _is_file, name))
+
+        def look(file: FileInput) -> FileInput:
+            path = file["path"]
+            if path not in self._files:
+                self._files[path] = LocalFile.at(path, max_file_size)
+            return file
+
+        replace_values(self._data, _is_input, look)
+        self.encode("")  # for what it raises
+
+    @property
+    def has_files(self) -> bool:
+        """Whether `send_files` has something to do before the call can be sent."""
+        return bool(self._files)
+
+    def encode(self, session_hash: str) -> bytes:
+        """Return the body of the call's submission."""
+        return encode_body(self.endpoint, self._data, session_hash=session_hash)
+
+    async def send_files(self, note: Callable[[ProgressUnit], object]) -> None:
+        """Send the files among the arguments, each once, several at a time.
+
+        Args:
+            note: Told how much was sent, all files together, whenever that changes.
+
+        Raises:
+            FileError: One cannot be read, or has changed meanwhile.
+            JobwireError: Whatever `FileTransfer.upload` raises.
+        """
+        files = self._files
+        sent = dict.fromkeys(files, 0)
+        total = sum(file.size for file in files.values())
+        name = next(iter(files.values())).name if len(files) == 1 else f"{len(files)} files"
+        paths: dict[str, str] = {}
+
+        async def send(path: str, file: LocalFile) -> None:
+            def note_size(size: int) -> None:
+                sent[path] = size
+                done = sum(sent.values())
+                note(ProgressUnit(done, total, "bytes", None, f"sending {name}"))
+
+            paths[path] = await self._transfer.upload(file, note_size)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for path, file in files.items():
+                    group.create_task(send(path, file))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+        def name_sent(file: FileInput) -> dict[str, Any]:
+            return {**file, "path": paths[file["path"]], "meta": FILE_META}
+
+        self._data = replace_values(self._data, _is_input, name_sent)
+        self._files = {}
+
+    def _name(self, argument: str, file: Any) -> dict[str, Any]:
+        """Return what names a file for the server, or what is still to be sent."""
+        if isinstance(file, FileInput):
+            path = file["path"]
+            if not is_url(path):
+                return file
+            # The app's own files are there already, and it would not fetch them from itself.
+            own = self._transfer.path(path)
+            return dict(file) if own is None else {**file, "path": own, "url": None}
+        result = file if isinstance(file, AsyncFileResult) else file.asynchronous
+        if not result.belongs_to(self._transfer):
+            raise ArgumentError(
+                f"{self.endpoint.label}: the file {result.name!r} for {argument!r} is another "
+                "client's; save() it, and pass handle_file() of that",
+                endpoint=self.endpoint.label,
+                parameter=argument,
+            )
+        data = result.data
+        if is_media_stream(data):
+            raise ArgumentError(
+                f"{self.endpoint.label}: {result.name!r} for {argument!r} is a stream, which no "
+                "app takes; save() it, and pass handle_file() of that",
+                endpoint=self.endpoint.label,
+                parameter=argument,
+            )
+        return {"path": data["path"], "orig_name": file_name(data), "meta": FILE_META}
+
+
+def _is_input(value: Any) -> bool:
+    return isinstance(value, FileInput)
+
+
+def _is_file(value: Any) -> bool:
+    # The plain face's results know what they are the face of.
+    return isinstance(value, (FileInput, AsyncFileResult)) or isinstance(
+        getattr(value, "asynchronous", None), AsyncFileResult
+    )
