@@ -25,7 +25,9 @@ START_TIMEOUT = 60.0
 class Server:
     """A Gradio server in a process of its own."""
 
-    def __init__(self, *options: str, python: str = sys.executable, path: str = "/") -> None:
+    def __init__(
+        self, *options: str, python: str = sys.executable, path: str = "/", app: Path = APP
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -35,7 +37,7 @@ class Server:
         }
         environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
-            [python, str(APP), str(self.port), *options],
+            [python, str(app), str(self.port), *options],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -72,8 +74,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*options: str, python: str = sys.executable, path: str = "/") -> Iterator[Server]:
-    server = Server(*options, python=python, path=path)
+def running(
+    *options: str, python: str = sys.executable, path: str = "/", app: Path = APP
+) -> Iterator[Server]:
+    server = Server(*options, python=python, path=path, app=app)
     try:
         server.wait_until_ready()
         yield server

@@ -73,7 +73,7 @@ async def connected(port: int) -> AsyncIterator[Connection]:
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until something is true, ten seconds at most."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -205,7 +205,7 @@ class Bench:
                 self._rung.clear()
                 if not self.store.read(job.id).ended:
                     await self._rung.wait()
-            while job.id in self.queue.jobs or job not in self.ended:  # noqa: ASYNC110
+            while job.id in self.queue.jobs or job not in self.ended:
                 await asyncio.sleep(0)  # the one who wrote the end is about to say so
         *before, last = self.messages(job)
         assert isinstance(last, ProcessCompleted)
@@ -245,7 +245,7 @@ class Bench:
     async def until(self, condition: Callable[[], object], timeout: float = 10) -> None:
         """Wait for what comes without an event."""
         async with asyncio.timeout(timeout):
-            while not condition():  # noqa: ASYNC110
+            while not condition():
                 await asyncio.sleep(0.001)
 
     async def at_rest(self, timeout: float = 10) -> None:
@@ -295,7 +295,7 @@ async def _close(benches: list[Bench]) -> None:
     deadline = time.monotonic() + 10
     for thread in threading.enumerate():
         if thread.name.startswith("jobwire-worker"):
-            while thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110
+            while thread.is_alive() and time.monotonic() < deadline:
                 await asyncio.sleep(0.001)  # it may have something for the loop
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         if getattr(task.get_coro(), "__name__", "") == "_execute":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from jobwire.client.files import LocalFile
 from jobwire.client.result import AsyncFileResult
+from jobwire.client.tasks import all_of
 from jobwire.client.transfer import FileTransfer
 from jobwire.exceptions import ArgumentError
 from jobwire.protocol.files import FILE_META, FileInput, file_name, is_url, replace_values
@@ -94,12 +94,7 @@ class Call:
 
             paths[path] = await self._transfer.upload(file, note_size)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for path, file in files.items():
-                    group.create_task(send(path, file))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await all_of(send(path, file) for path, file in files.items())
 
         def name_sent(file: FileInput) -> dict[str, Any]:
             return {**file, "path": paths[file["path"]], "meta": FILE_META}

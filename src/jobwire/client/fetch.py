@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from jobwire.client.tasks import all_of
 from jobwire.client.transfer import FileTransfer, local_name, reported
 from jobwire.exceptions import DownloadError
 from jobwire.protocol.files import FileKey, file_key, is_file, replace_values
@@ -73,17 +74,16 @@ class Fetch:
             if holds:
                 replace_values(value, is_file, want)
         try:
-            async with asyncio.TaskGroup() as group:
-                for key, data in wanted.items():
-                    if is_media_stream(data):
-                        group.create_task(self._follow(key, data, final=final))
-                    elif key not in self._paths:
-                        group.create_task(self._download(key, data))
-        except ExceptionGroup as errors:
-            error = errors.exceptions[0]
-            if isinstance(error, DownloadError):
-                error.output = values
-            raise error from None
+            await all_of(
+                self._follow(key, data, final=final)
+                if is_media_stream(data)
+                else self._download(key, data)
+                for key, data in wanted.items()
+                if is_media_stream(data) or key not in self._paths
+            )
+        except DownloadError as error:
+            error.output = values
+            raise
 
     async def _download(self, key: FileKey, data: Mapping[str, Any]) -> None:
         self._paths[key] = await self._transfer.download(data, self._directory)

@@ -128,6 +128,17 @@ class FileTransfer:
                 attempt += 1
 
     async def _upload(self, file: LocalFile, sent: Callable[[int], object]) -> str:
+        try:
+            source = await asyncio.to_thread(open, file.path, "rb")
+        except OSError as error:
+            raise FileError(f"{file.path!r} cannot be read: {error}", path=file.path) from error
+        try:
+            return await self._send(file, source, sent)
+        finally:
+            # Here, since whoever sends the bytes may just drop what gives them.
+            await asyncio.to_thread(source.close)
+
+    async def _send(self, file: LocalFile, source: IO[bytes], sent: Callable[[int], object]) -> str:
         url = f"{self._api}upload"
         loop = asyncio.get_running_loop()
         limit = self._timeouts.read
@@ -135,31 +146,42 @@ class FileTransfer:
 
         async def chunks() -> AsyncIterator[bytes]:
             nonlocal failure
-            try:
-                async for block, total in _blocks(file):
-                    yield block
-                    # It was taken: the server, and every buffer on the way, has room.
-                    sent(total)
-                    if limit is not None:
-                        deadline.reschedule(loop.time() + limit)
-                # The answer has a deadline of its own.
-                deadline.reschedule(None)
-            except FileError as error:
-                failure = error
-                raise
+            total = 0
+            while total < file.size:
+                try:
+                    size = min(_BLOCK, file.size - total)
+                    block = await asyncio.to_thread(source.read, size)
+                except OSError as error:
+                    failure = FileError(f"{file.path!r} cannot be read: {error}", path=file.path)
+                    raise failure from error
+                if not block:
+                    failure = FileError(
+                        f"{file.path!r} became shorter while it was sent", path=file.path
+                    )
+                    raise failure
+                yield block
+                # It was taken: there is room for it on the way.
+                total += len(block)
+                sent(total)
+                if limit is not None:
+                    deadline.reschedule(loop.time() + limit)
+            # The answer has a deadline of its own.
+            deadline.reschedule(None)
 
         try:
             async with asyncio.timeout(limit) as deadline:
                 reply = await self._transport.request(
                     "POST", url, body=Upload("files", file.name, file.size, chunks)
                 )
-        except TimeoutError:
+        except TimeoutError as error:
+            if isinstance(error, JobwireError):
+                raise
             raise TransportTimeoutError(
-                f"{url}: the server took no byte of {file.name!r} for {limit:g} s"
+                f"{url}: the server took no byte of {file.name!r} for {limit} s"
             ) from None
         except JobwireError:
             if failure is not None:
-                raise failure from None
+                raise failure
             raise
         paths = read_json(*reply, url=url)
         if not isinstance(paths, list) or len(paths) != 1 or not isinstance(paths[0], str):
@@ -258,7 +280,10 @@ class FileTransfer:
         size, tag = 0, ""
         attempt = 1
         while True:
-            headers = {"range": f"bytes={size}-", "if-range": tag} if size else {}
+            # What is compressed on the way cannot be taken up in the middle.
+            headers = {"accept-encoding": "identity"}
+            if size:
+                headers |= {"range": f"bytes={size}-", "if-range": tag}
             try:
                 async with self._open(url, headers) as stream:
                     if size and stream.status != 206:
@@ -411,27 +436,3 @@ async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             size = 0
     if held:
         yield b"".join(held)
-
-
-async def _blocks(file: LocalFile) -> AsyncIterator[tuple[bytes, int]]:
-    """Read a file: give each block, and how much that makes.
-
-    Raises:
-        FileError: It cannot be read, or is not as long as it was.
-    """
-    total = 0
-    try:
-        source = await asyncio.to_thread(open, file.path, "rb")
-        try:
-            while total < file.size:
-                block = await asyncio.to_thread(source.read, min(_BLOCK, file.size - total))
-                if not block:
-                    raise FileError(
-                        f"{file.path!r} became shorter while it was sent", path=file.path
-                    )
-                total += len(block)
-                yield block, total
-        finally:
-            await asyncio.to_thread(source.close)
-    except OSError as error:
-        raise FileError(f"{file.path!r} cannot be read: {error}", path=file.path) from error

@@ -38,8 +38,9 @@ def is_media_stream(data: Mapping[str, Any]) -> bool:
 
 def media_name(data: Mapping[str, Any]) -> str:
     """Return what to call a stream's content: its segments have a format of their own."""
-    stem, _, suffix = clean_name(str(data.get("orig_name") or "")).rpartition(".")
-    return f"{stem or 'stream'}.{'ts' if suffix.lower() in _VIDEO else 'aac'}"
+    name = clean_name(str(data.get("orig_name") or ""))
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem if dot else name}.{'ts' if suffix.lower() in _VIDEO else 'aac'}"
 
 
 def parse_playlist(body: bytes) -> Playlist:

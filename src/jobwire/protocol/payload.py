@@ -140,9 +140,10 @@ def encode_body(endpoint: Endpoint, data: Sequence[Any], **fields: Any) -> bytes
                 json.dumps(value)
             except (TypeError, ValueError, RecursionError) as reason:
                 name = component.label or component.type
+                hint = "; to send a file, pass handle_file(path)" if "Path " in str(reason) else ""
                 raise ArgumentError(
                     f"{endpoint.label}: the value for {name!r} ({type(value).__name__}) cannot "
-                    f"be sent as JSON: {reason}",
+                    f"be sent as JSON: {reason}{hint}",
                     endpoint=endpoint.label,
                     parameter=name,
                 ) from None
