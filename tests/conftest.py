@@ -19,13 +19,20 @@ import pytest
 import jobwire
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
+STUDIO = APP.with_name("studio.py")
 START_TIMEOUT = 60.0
 
 
 class Server:
     """A Gradio server in a process of its own."""
 
-    def __init__(self, *options: str, python: str = sys.executable, path: str = "/") -> None:
+    def __init__(
+        self,
+        *options: str,
+        app: Path = APP,
+        python: str = sys.executable,
+        path: str = "/",
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -35,7 +42,7 @@ class Server:
         }
         environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
-            [python, str(APP), str(self.port), *options],
+            [python, str(app), str(self.port), *options],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -72,8 +79,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*options: str, python: str = sys.executable, path: str = "/") -> Iterator[Server]:
-    server = Server(*options, python=python, path=path)
+def running(
+    *options: str, app: Path = APP, python: str = sys.executable, path: str = "/"
+) -> Iterator[Server]:
+    server = Server(*options, app=app, python=python, path=path)
     try:
         server.wait_until_ready()
         yield server
@@ -92,6 +101,13 @@ def server() -> Iterator[Server]:
     """A Gradio server that all tests share."""
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def studio() -> Iterator[str]:
+    """The address of an app with files, streamed text and progress, which tests share."""
+    with running(app=STUDIO) as server:
+        yield server.url
 
 
 @pytest.fixture

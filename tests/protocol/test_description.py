@@ -115,6 +115,17 @@ def test_description_and_defaults() -> None:
     )
 
 
+def test_a_terminal_is_given_no_commands() -> None:
+    evil = "x\x1b[2J\x07"
+    entry = {
+        "parameters": [parameter(python_type={"type": evil, "description": evil})],
+        "returns": [value(evil)],
+        "description": evil,
+    }
+    text = describe(make({**entry, "config": {"api_name": evil}})._replace(title=evil))
+    assert text.replace("\n", "").isprintable()
+
+
 def test_token() -> None:
     entry = {"parameters": [], "returns": [], "oauth_token": "optional"}
     assert "takes your Hugging Face token (optional)" in describe(make(entry))
@@ -128,13 +139,14 @@ def test_token() -> None:
         ([1, None, True], "[1, None, True]"),
         ({"files": [FILE]}, "{'files': [handle_file(\"http://x/a%22b.png\")]}"),
         ({**FILE, "url": None}, 'handle_file("/srv/a b.png")'),
+        ({**FILE, "url": "/gradio_api/file=x"}, 'handle_file("http://test/app/gradio_api/file=x")'),
         ({"path": "x"}, "{'path': 'x'}"),
         ([[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]], "[" * 20 + "..." + "]" * 20),
         ("x" * 300, "'" + "x" * 196 + "..."),
     ],
 )
 def test_defaults_as_python(value: Any, text: str) -> None:
-    assert literal(value) == text
+    assert literal(value, "http://test/app/") == text
 
 
 def test_endpoints_that_are_not_listed() -> None:

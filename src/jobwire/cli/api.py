@@ -50,15 +50,15 @@ def api(
     if not endpoints:
         console.print("It offers no endpoints to callers.")
     for endpoint in endpoints:
-        _show(console, endpoint)
+        _show(console, endpoint, schema.url)
 
 
-def _show(console: Console, endpoint: Endpoint) -> None:
+def _show(console: Console, endpoint: Endpoint, url: str) -> None:
     parameters = takes(endpoint)
     returns = gives(endpoint)
     head = Text("\n")
     head.append(endpoint.label, style="bold cyan")
-    head.append(f"({', '.join(_declare(p) for p in parameters)})")
+    head.append(f"({', '.join(_declare(p, url) for p in parameters)})")
     head.append(" -> " + (", ".join(p.name for p in returns) or "nothing"), style="dim")
     if endpoint.generator:
         head.append("  many outputs", style="magenta")
@@ -74,7 +74,9 @@ def _show(console: Console, endpoint: Endpoint) -> None:
                 Text(f"  {mark if index == 0 else ''}", style="dim"),
                 Text(value.name, style="bold"),
                 Text(
-                    f"{value.type} = {literal(value.default)}" if value.has_default else value.type
+                    f"{value.type} = {literal(value.default, url)}"
+                    if value.has_default
+                    else value.type
                 ),
                 Text(value.component, style="dim"),
                 Text(value.description, style="dim"),
@@ -83,9 +85,9 @@ def _show(console: Console, endpoint: Endpoint) -> None:
         console.print(table)
 
 
-def _declare(parameter: Parameter) -> str:
+def _declare(parameter: Parameter, url: str) -> str:
     return (
-        f"{parameter.name}={literal(parameter.default)}"
+        f"{parameter.name}={literal(parameter.default, url)}"
         if parameter.has_default
         else parameter.name
     )

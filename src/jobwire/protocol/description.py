@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobwire.protocol.schema import AppSchema, Component, Endpoint, Parameter
+from jobwire.protocol.text import one_line
 
 __all__ = ("describe", "gives", "listed_info", "literal", "takes")
 
-_MAX_DEFAULT = 200
-"""Characters of a default that are shown: an image can be one, or a table."""
+_MAX_TEXT = 200
+"""Characters of a default, or of the words on a value, that are shown. A default can be a
+table; the words can be those of Gradio's own classes on themselves."""
 _MAX_DEPTH = 20
 """Lists within lists that are shown of one; more are no value, but an attack."""
 
@@ -34,59 +36,61 @@ def describe(schema: AppSchema, all_endpoints: bool | None = None) -> str:
     for endpoint in schema.callable_endpoints:
         named = endpoint.api_name is not None and endpoint.visibility == "public"
         (listed if named else others).append(endpoint)
-    title = f" · {schema.title}" if schema.title else ""
-    lines = [f"{schema.url}{title} · gradio {schema.version or 'of unknown version'}"]
+    title = f" · {one_line(schema.title)}" if schema.title else ""
+    version = one_line(schema.version) or "of unknown version"
+    lines = [f"{schema.url}{title} · gradio {version}"]
     if not listed and not others:
         return f"{lines[0]}\n\nIt offers no endpoints to callers.\n"
     for endpoint in listed:
-        lines += ["", *_describe(endpoint)]
+        lines += ["", *_describe(endpoint, schema.url)]
     if others and (all_endpoints or (all_endpoints is None and not listed)):
         lines += ["", "Without a name, or not listed by the app:"]
         for endpoint in others:
-            lines += ["", *_describe(endpoint)]
+            lines += ["", *_describe(endpoint, schema.url)]
     elif others:
         lines += ["", f"{len(others)} more, shown by view_api(all_endpoints=True)"]
     return "\n".join(lines) + "\n"
 
 
-def _describe(endpoint: Endpoint) -> Iterator[str]:
+def _describe(endpoint: Endpoint, url: str) -> Iterator[str]:
     parameters, returns = takes(endpoint), gives(endpoint)
-    arguments = [
-        *(_argument(parameter, index) for index, parameter in enumerate(parameters)),
-        f'api_name="{endpoint.api_name}"' if endpoint.api_name else endpoint.label,
-    ]
+    arguments = [_argument(parameter, i, url) for i, parameter in enumerate(parameters)]
+    name = one_line(json.dumps(endpoint.api_name, ensure_ascii=False))
+    arguments.append(f"api_name={name}" if endpoint.api_name else endpoint.label)
     values = [_identifier(value.name) or f"value_{i}" for i, value in enumerate(returns)]
     result = f"({', '.join(values)})" if len(values) != 1 else values[0]
     yield f"client.predict({', '.join(arguments)}) -> {result}"
-    yield from (f"    {line.strip()}" for line in endpoint.description.strip().splitlines())
+    yield from (f"    {one_line(line)}" for line in endpoint.description.strip().splitlines())
     if endpoint.generator:
         yield "    Gives many outputs: iterate over client.submit(...)."
     if endpoint.oauth_token:
         yield (
             "    Acts on your behalf: it takes your Hugging Face token "
-            f"({_flat(endpoint.oauth_token)})."
+            f"({one_line(endpoint.oauth_token)})."
         )
     yield "    Takes:" if parameters else "    Takes nothing."
     for parameter in parameters:
-        yield _entry(parameter, "" if parameter.has_default else " (required)")
+        yield _entry(parameter, _default(parameter, url))
     yield "    Gives:" if returns else "    Gives nothing."
     yield from map(_entry, returns)
 
 
-def _entry(value: Parameter, mark: str = "") -> str:
-    kind = value.type
-    if value.has_default:
-        kind += " | None" if value.default is None and "None" not in kind else ""
-        kind += f" = {literal(value.default)}"
-    description = f"  {_flat(value.description)}" if value.description else ""
-    return (
-        f"      {_flat(value.name)}: {_flat(kind)}{mark}  [{_flat(value.component)}]{description}"
-    )
+def _entry(value: Parameter, default: str = "") -> str:
+    description = f"  {_short(value.description)}" if value.description else ""
+    kind = f"{one_line(value.type)}{default}"
+    return f"      {one_line(value.name)}: {kind}  [{one_line(value.component)}]{description}"
 
 
-def _argument(parameter: Parameter, index: int) -> str:
+def _default(parameter: Parameter, url: str) -> str:
+    if not parameter.has_default:
+        return " (required)"
+    empty = parameter.default is None and "None" not in parameter.type
+    return f"{' | None' if empty else ''} = {literal(parameter.default, url)}"
+
+
+def _argument(parameter: Parameter, index: int, url: str) -> str:
     name = _identifier(parameter.name) or f"param_{index}"
-    return f"{name}={literal(parameter.default)}" if parameter.has_default else name
+    return f"{name}={literal(parameter.default, url)}" if parameter.has_default else name
 
 
 def _identifier(text: str) -> str:
@@ -119,36 +123,41 @@ def _known(
     ]
 
 
-def literal(value: Any) -> str:
+def literal(value: Any, url: str) -> str:
     """Return a default on one line, as it is written in Python; cut if it is long.
 
     A file is shown as the call of ``handle_file`` that gives it.
+
+    Args:
+        value: The default.
+        url: The app's root, with a trailing slash.
     """
-    text = _flat(_literal(value))
-    return text if len(text) <= _MAX_DEFAULT else f"{text[: _MAX_DEFAULT - 3]}..."
+    return _short(_literal(value, url))
 
 
-def _literal(value: Any, depth: int = 0) -> str:
+def _literal(value: Any, url: str, depth: int = 0) -> str:
     if isinstance(value, dict | list) and depth == _MAX_DEPTH:
         return "..."
     if isinstance(value, dict):
         meta = value.get("meta")
         if isinstance(meta, dict) and meta.get("_type") == "gradio.FileData":
-            # The path is the server's own; callers can only use the address.
-            return f"handle_file({_quoted(value.get('url') or value.get('path'))})"
-        items = (f"{key!r}: {_literal(item, depth + 1)}" for key, item in value.items())
+            return f"handle_file({json.dumps(_address(value, url), ensure_ascii=False)})"
+        items = (f"{key!r}: {_literal(item, url, depth + 1)}" for key, item in value.items())
         return f"{{{', '.join(items)}}}"
     if isinstance(value, list):
-        return f"[{', '.join(_literal(item, depth + 1) for item in value)}]"
+        return f"[{', '.join(_literal(item, url, depth + 1) for item in value)}]"
     return repr(value)
 
 
-def _quoted(value: Any) -> str:
-    return json.dumps(str(value), ensure_ascii=False)
+def _address(file: Mapping[str, Any], url: str) -> str:
+    # The path is the server's own. Some servers leave their address away.
+    address = str(file.get("url") or file.get("path") or "")
+    return f"{url}{address[1:]}" if file.get("url") and address.startswith("/") else address
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+def _short(text: str) -> str:
+    text = one_line(text)
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."
 
 
 def listed_info(schema: AppSchema) -> dict[str, Any]:
