@@ -79,9 +79,11 @@ def test_how_it_ended() -> None:
     assert Text(render("/x", done)).text == "/x finishedresult5"
     failed = view_of(status(Status.FINISHED, success=False))
     assert Text(render("/x", failed, jobwire.AppError("no"))).text == "/x failedAppError: no"
-    cancelled = view_of(status(Status.CANCELLED, success=False))
+    cancelled = view_of(OutputUpdate("a part"), status(Status.CANCELLED, success=False))
     error = jobwire.JobCancelledError("by us")
-    assert Text(render("/x", cancelled, error)).text == "/x cancelledJobCancelledError: by us"
+    assert Text(render("/x", cancelled, error)).text == (
+        "/x cancelledoutput 1a partJobCancelledError: by us"
+    )
 
 
 def test_what_an_app_says_is_text() -> None:

@@ -143,7 +143,8 @@ def _parts(name: str, view: JobView, error: JobwireError | None) -> Iterable[str
         lines += [_log(text, level) for text, level in view.logs]
         yield _block("\n".join(lines))
     if view.outputs:
-        label = f"output {view.outputs}" if view.outputs > 1 or not ended else "result"
+        alone = view.outputs == 1 and status is not None and status.success
+        label = "result" if alone else f"output {view.outputs}"
         yield f'<div style="opacity: 0.7">{label}</div>'
         yield _block(escape(_cut(text_of(view.output))))
     if error is not None:

@@ -92,6 +92,8 @@ def where(status: StatusUpdate) -> str:
             return "submitted"
         case Status.JOINING_QUEUE:
             return "accepted"
+        case Status.SENDING_DATA:
+            return "sending files"
         case Status.IN_QUEUE:
             text = "queued"
             if status.rank is not None:
@@ -126,4 +128,4 @@ def fraction_of(unit: ProgressUnit) -> float | None:
 
 def text_of(value: Any) -> str:
     """Return a value as text: a string as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
