@@ -59,29 +59,23 @@ def show(job: Job) -> None:
 
 async def _follow(job: Job, handle: Any) -> None:
     """Show what happens. Runs in the loop's thread; the drawing does not."""
-    loop = asyncio.get_running_loop()
     view = JobView()
     async for updates in gathered(job._job.updates(), INTERVAL):
         view.take(updates)
-        drawn = loop.create_future()
-        job._loop.call_back(_draw, handle, _bundle(job, view), loop, drawn)
+        drawn = asyncio.get_running_loop().create_future()
+        job._loop.call_back(_draw, job, handle, view, drawn)
         # Drawings would pile up behind a callback that takes long.
         if not await drawn:
             return
 
 
-def _draw(
-    handle: Any,
-    bundle: dict[str, str],
-    loop: asyncio.AbstractEventLoop,
-    drawn: asyncio.Future[bool],
-) -> None:
+def _draw(job: Job, handle: Any, view: JobView, drawn: asyncio.Future[bool]) -> None:
     done = False
     try:
-        handle.update(bundle, raw=True)
+        handle.update(_bundle(job, view), raw=True)
         done = True
     finally:
-        loop.call_soon_threadsafe(_set_result, drawn, done)
+        drawn.get_loop().call_soon_threadsafe(_set_result, drawn, done)
 
 
 def _set_result(future: asyncio.Future[bool], result: bool) -> None:
