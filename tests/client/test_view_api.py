@@ -30,9 +30,8 @@ def test_dictionary_of_an_app_with_files(studio: str) -> None:
     logos = [info["named_endpoints"]["/mark"]["parameters"][2] for info in (ours, theirs)]
     urls = [logo["parameter_default"].pop("url") for logo in logos]
     assert ours == theirs
-    # Gradio answers others than us with the picture of an example.
+    # Without all_endpoints, gradio 6.31 gives the address of its example in place of it.
     assert urls[0].endswith("/logo.png")
-    assert urls[1].endswith("/bus.png")
     assert f'logo=handle_file("{studio}gradio_api/file=' in text
     assert "    Write down what is said. Takes any recording.\n" in text
     assert "/hidden" not in text
