@@ -50,10 +50,11 @@ def show(job: Job) -> None:
     """
     from IPython.display import display
 
+    ended = job.done()  # as far as what is shown first can know
     handle = display(  # type: ignore[no-untyped-call]
         bundle_of(job), raw=True, display_id=True
     )
-    if handle is not None and not job.done():
+    if handle is not None and not ended:
         job._loop.start(_follow(job, handle))
 
 
