@@ -19,6 +19,7 @@ import pytest
 import jobwire
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
+STUDIO = APP.with_name("studio.py")
 START_TIMEOUT = 60.0
 
 
@@ -96,6 +97,13 @@ def server() -> Iterator[Server]:
     """A Gradio server that all tests share."""
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def studio() -> Iterator[str]:
+    """The address of an app with files, streamed text and progress, which tests share."""
+    with running(app=STUDIO) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ LIBRARIES = {
     "msgspec": {"protocol", "server"},
     "aiohttp": {"transports.aiohttp"},
     "truststore": {"transports.aiohttp"},
+    "IPython": {"sync.notebook"},
     "rich": {"cli"},
     "typer": {"cli"},
     "starlette": {"server"},

@@ -77,6 +77,7 @@ def test_both_faces_have_the_same_methods(
     names = {renamed.get(name, name) for name in public(slow)} - only
     names -= {"__aiter__"}
     extra = set(public(plain)) - names - {"__iter__", "__aiter__"}
+    extra -= {"progress_bar"}  # blocks, which is all that it is for
     assert all(hasattr(plain, name) for name in names)
     assert not extra
 

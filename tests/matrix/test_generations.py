@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import jobwire
+import peer
 from apps import functions
 from conftest import Eventually, Server, running
 from faults import cutting_proxy
@@ -80,6 +81,12 @@ def test_names_and_defaults(app: Client, version: tuple[int, ...]) -> None:
         assert app.predict(a="x", api_name="/plain") == "x:3"
     with pytest.raises(jobwire.ArgumentError):
         app.predict(api_name="/plain")
+
+
+def test_view_api_is_that_of_gradio_client(app: Client, generation: Server) -> None:
+    ours = app.view_api(print_info=False, return_format="dict")
+    assert ours == peer.view_api(generation.url)
+    assert "client.predict(a, b" in str(app)
 
 
 @pytest.mark.parametrize("name", ["tables", "frames", "mixed", "grow"])

@@ -604,7 +604,8 @@ def test_parameters_that_make_no_sense_are_left_nameless() -> None:
 @pytest.mark.parametrize("info", [None, 5, [], {}, {"named_endpoints": []}], ids=repr)
 def test_info_that_makes_no_sense_changes_nothing_but_that_it_was_read(info: object) -> None:
     schema = parse(dependency())
-    assert schema.with_info(info) == schema._replace(complete=True)
+    nothing: dict[str, Any] = {"named_endpoints": {}, "unnamed_endpoints": {}}
+    assert schema.with_info(info) == schema._replace(complete=True, info=nothing)
 
 
 def test_info_leaves_the_first_schema_as_it_was() -> None:

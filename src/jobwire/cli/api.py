@@ -15,7 +15,8 @@ from rich.text import Text
 from jobwire.cli.exits import exit_code
 from jobwire.cli.options import Auth, Headers, Insecure, Token, Url, connect
 from jobwire.exceptions import JobwireError
-from jobwire.protocol.schema import AppSchema, Component, Endpoint, Parameter
+from jobwire.protocol.description import gives, literal, takes
+from jobwire.protocol.schema import AppSchema, Endpoint, Parameter
 
 __all__ = ("api",)
 
@@ -49,15 +50,15 @@ def api(
     if not endpoints:
         console.print("It offers no endpoints to callers.")
     for endpoint in endpoints:
-        _show(console, endpoint)
+        _show(console, endpoint, schema.url)
 
 
-def _show(console: Console, endpoint: Endpoint) -> None:
-    parameters = _parameters(endpoint.parameters, endpoint.inputs)
-    returns = _parameters(endpoint.returns, endpoint.outputs)
+def _show(console: Console, endpoint: Endpoint, url: str) -> None:
+    parameters = takes(endpoint)
+    returns = gives(endpoint)
     head = Text("\n")
     head.append(endpoint.label, style="bold cyan")
-    head.append(f"({', '.join(_declare(p) for p in parameters)})")
+    head.append(f"({', '.join(_declare(p, url) for p in parameters)})")
     head.append(" -> " + (", ".join(p.name for p in returns) or "nothing"), style="dim")
     if endpoint.generator:
         head.append("  many outputs", style="magenta")
@@ -72,7 +73,11 @@ def _show(console: Console, endpoint: Endpoint) -> None:
             table.add_row(
                 Text(f"  {mark if index == 0 else ''}", style="dim"),
                 Text(value.name, style="bold"),
-                Text(f"{value.type} = {value.default!r}" if value.has_default else value.type),
+                Text(
+                    f"{value.type} = {literal(value.default, url)}"
+                    if value.has_default
+                    else value.type
+                ),
                 Text(value.component, style="dim"),
                 Text(value.description, style="dim"),
             )
@@ -80,20 +85,12 @@ def _show(console: Console, endpoint: Endpoint) -> None:
         console.print(table)
 
 
-def _parameters(
-    known: Sequence[Parameter] | None, components: Sequence[Component]
-) -> Sequence[Parameter]:
-    if known is not None:
-        return known
-    return [
-        Parameter(component.label or component.type, component.type, "Any", "")
-        for component in components
-        if not component.skipped
-    ]
-
-
-def _declare(parameter: Parameter) -> str:
-    return f"{parameter.name}={parameter.default!r}" if parameter.has_default else parameter.name
+def _declare(parameter: Parameter, url: str) -> str:
+    return (
+        f"{parameter.name}={literal(parameter.default, url)}"
+        if parameter.has_default
+        else parameter.name
+    )
 
 
 def _as_data(schema: AppSchema, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -108,9 +105,7 @@ def _as_data(schema: AppSchema, endpoints: Sequence[Endpoint]) -> dict[str, Any]
                 "visibility": endpoint.visibility,
                 "generator": endpoint.generator,
                 "description": endpoint.description,
-                "parameters": [
-                    p._asdict() for p in _parameters(endpoint.parameters, endpoint.inputs)
-                ],
+                "parameters": [p._asdict() for p in takes(endpoint)],
                 "returns": [
                     {
                         "name": value.name,
@@ -118,7 +113,7 @@ def _as_data(schema: AppSchema, endpoints: Sequence[Endpoint]) -> dict[str, Any]
                         "type": value.type,
                         "description": value.description,
                     }
-                    for value in _parameters(endpoint.returns, endpoint.outputs)
+                    for value in gives(endpoint)
                 ],
             }
             for endpoint in endpoints

@@ -154,8 +154,8 @@ def watch(
         timer.daemon = True
         timer.start()
     try:
-        for update in job.updates():
-            display.show(update)
+        for updates in job._gathered():
+            display.show(updates)
     except KeyboardInterrupt:
         job.cancel()
         raise

@@ -35,6 +35,7 @@ from jobwire.exceptions import (
     NotGradioError,
     ServerError,
 )
+from jobwire.protocol.description import describe, listed_info
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_DOWNLOAD_SIZE, MAX_EVENT_SIZE
 from jobwire.protocol.outputs import OutputLog
@@ -165,6 +166,14 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._src!r})"
+
+    def __str__(self) -> str:
+        """How the app is called, if its ``/info`` has been fetched. Does no I/O."""
+        schema = self._schema
+        return describe(schema) if schema is not None and schema.complete else repr(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
     @property
     def src(self) -> str:
@@ -367,6 +376,35 @@ class AsyncClient:
                 logger.warning("the app does not describe its endpoints: %s", error)
             self._schema = schema.with_info(info)
             return self._schema
+
+    async def view_api(
+        self,
+        all_endpoints: bool | None = None,
+        print_info: bool = True,
+        return_format: Literal["dict", "str"] | None = None,
+    ) -> dict[str, Any] | str | None:
+        """Show what the app offers and how it is called.
+
+        Fetches the app's ``/info`` the first time.
+
+        Args:
+            all_endpoints: Show, besides the named endpoints, those without a name and
+                those that the app does not list. None shows these only if there are no
+                others.
+            print_info: Print it to standard output.
+            return_format: ``"str"`` returns what is printed; ``"dict"`` what the app
+                says of itself, by name and by number, whatever ``all_endpoints`` is;
+                None nothing.
+
+        Raises:
+            JobwireError: Whatever `connect` raises.
+        """
+        schema = await self.schema()
+        if print_info:
+            print(describe(schema, all_endpoints))  # noqa: T201
+        if return_format == "str":
+            return describe(schema, all_endpoints)
+        return listed_info(schema) if return_format == "dict" else None
 
     # -- inside --
 

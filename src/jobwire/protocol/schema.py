@@ -98,6 +98,8 @@ class Endpoint(NamedTuple):
         parameters: What callers give, in order. Known after ``/info``; None before,
             and for endpoints that it does not list.
         returns: What callers get, in order; None as for ``parameters``.
+        oauth_token: ``required`` or ``optional`` if it acts with the caller's Hugging
+            Face token, else None. Known after ``/info``.
     """
 
     id: int
@@ -111,6 +113,7 @@ class Endpoint(NamedTuple):
     description: str = ""
     parameters: tuple[Parameter, ...] | None = None
     returns: tuple[Parameter, ...] | None = None
+    oauth_token: str | None = None
 
     @property
     def label(self) -> str:
@@ -133,6 +136,8 @@ class AppSchema(NamedTuple):
         wants_heartbeat: It wants to know when a session ends.
         max_file_size: Bytes of a file that it takes; None for any number.
         complete: ``/info`` has been read.
+        info: What it said, without the code snippets, which are most of it; None
+            before.
     """
 
     url: str
@@ -145,6 +150,7 @@ class AppSchema(NamedTuple):
     wants_heartbeat: bool
     max_file_size: int | None = None
     complete: bool = False
+    info: Mapping[str, Any] | None = None
 
     @property
     def callable_endpoints(self) -> list[Endpoint]:
@@ -219,9 +225,14 @@ class AppSchema(NamedTuple):
                     description=str(entry.get("description") or ""),
                     parameters=_parameters(entry.get("parameters")),
                     returns=_parameters(entry.get("returns")),
+                    oauth_token=_text(entry.get("oauth_token")),
                 )
             endpoints[id] = endpoint
-        return self._replace(endpoints=endpoints, complete=True)
+        kept = _dict(info) | {
+            key: _without_snippets(entries)
+            for key, entries in zip(_INFO_KEYS, (named, unnamed), strict=True)
+        }
+        return self._replace(endpoints=endpoints, complete=True, info=kept)
 
 
 _VISIBILITIES: tuple[Visibility, ...] = ("public", "undocumented", "private")
@@ -352,6 +363,18 @@ def _parameters(raw: Any) -> tuple[Parameter, ...] | None:
             )
         )
     return tuple(parameters)
+
+
+def _without_snippets(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in entry.items() if key != "code_snippets"}
+        for name, entry in entries.items()
+        if isinstance(entry, dict)
+    }
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _dict(value: Any) -> dict[Any, Any]:

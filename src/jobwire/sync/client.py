@@ -96,6 +96,21 @@ class Client:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.src!r})"
 
+    def __str__(self) -> str:
+        """How the app is called. Fetches its ``/info`` the first time; never raises.
+
+        The short form, if the app cannot be asked: it does not answer, the client is
+        closed, or this is a thread that must not wait.
+        """
+        from jobwire.exceptions import JobwireError
+
+        with contextlib.suppress(JobwireError):
+            return str(self.view_api(print_info=False, return_format="str"))
+        return repr(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
     @property
     def src(self) -> str:
         """The app's root, with a trailing slash."""
@@ -182,6 +197,19 @@ class Client:
     def schema(self) -> AppSchema:
         """Return what the app offers. See `AsyncClient.schema`."""
         return self._loop.run(self._client.schema())
+
+    def view_api(
+        self,
+        all_endpoints: bool | None = None,
+        print_info: bool = True,
+        return_format: Literal["dict", "str"] | None = None,
+    ) -> dict[str, Any] | str | None:
+        """Show what the app offers and how it is called. See `AsyncClient.view_api`."""
+        view = partial(self._client.view_api, all_endpoints, False)
+        if print_info:
+            # Here, since notebooks tell by the thread which cell prints.
+            print(self._loop.run(view("str")))  # noqa: T201
+        return self._loop.run(view(return_format))
 
 
 def _make_file(client: weakref.ref[Client], file: AsyncFileResult) -> Any:

@@ -138,6 +138,57 @@ class Job(concurrent.futures.Future[Any]):
         """Iterate over everything that happens to the job. See `AsyncJob.updates`."""
         return _Blocking(self._loop, self._job.updates())
 
+    def progress_bar(self) -> Any:
+        """Wait for the job to end, showing how it goes on standard error.
+
+        ::
+
+            text = client.submit("talk.mp3", api_name="/transcribe").progress_bar()
+
+        On a terminal: where the job is, its place in the queue, its ETA and its progress
+        bars, which change in place and are erased at the end; what it logs, above them.
+        Elsewhere: a plain line now and then. In a notebook: what the job itself shows
+        there. Blocks without a limit. Ctrl-C ends the showing and leaves the job alone,
+        as it does with `result`; `cancel` ends the job.
+
+        Returns:
+            The result, so that a failure cannot be overlooked.
+
+        Raises:
+            As `result`.
+        """
+        from jobwire.sync import notebook
+
+        if notebook.is_live():
+            notebook.show(self)
+        else:
+            from jobwire.sync.terminal import make_display
+
+            with make_display() as display:
+                for updates in self._gathered():
+                    display.show(updates)
+        return self.result()
+
+    def _gathered(self) -> Iterator[list[Update]]:
+        """Iterate over the updates, those together that came nearly at once."""
+        from jobwire.sync.view import INTERVAL, gathered
+
+        return _Blocking(self._loop, gathered(self._job.updates(), INTERVAL))
+
+    def _ipython_display_(self) -> None:
+        """Show the job in a notebook, where it goes on being shown until it has ended."""
+        from jobwire.sync import notebook
+
+        if not notebook.is_live():
+            raise NotImplementedError  # IPython asks for what comes next
+        notebook.show(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """How the job is now, for whatever cannot show it live."""
+        from jobwire.sync import notebook
+
+        return notebook.bundle_of(self)
+
     async def __aiter__(self) -> AsyncGenerator[Update]:
         """Iterate over everything that happens, from asynchronous code, as `updates`.
 
