@@ -613,3 +613,40 @@ def test_info_leaves_the_first_schema_as_it_was() -> None:
     schema.with_info({"named_endpoints": {"/predict": {"parameters": []}}})
     assert schema.find().parameters is None
     assert not schema.complete
+
+
+# -- what a function renders --
+
+
+def rendered(*names: str, first: int, owner: int | None = 0) -> dict[str, Any]:
+    return {
+        "render_id": owner,
+        "components": [
+            {"id": first + 100, "type": "textbox", "props": {"label": "x"}, "skip_api": False}
+        ],
+        "dependencies": [
+            {"id": first + i, "api_name": name, "inputs": [first + 100], "outputs": [0]}
+            for i, name in enumerate(names)
+        ],
+    }
+
+
+def test_rendered_endpoints_can_be_called_until_they_are_rendered_anew() -> None:
+    app = read_schema(NEWEST)
+    once = app.with_rendered(rendered("left", "right", first=200))
+    assert once.find("/right").inputs[0].label == "x"
+    assert once.find("/right").rendered_in == 0
+    again = once.with_rendered(rendered("left_1", first=202))
+    assert again.find("/left_1").id == 202
+    with pytest.raises(EndpointNotFoundError):
+        again.find("/right")
+    both = again.with_rendered(rendered("three", first=300, owner=1))
+    assert {both.find(name).id for name in ("/left_1", "/three", "/echo")} >= {202, 300}
+    assert both.without_rendered().endpoints == app.endpoints
+    assert app.without_rendered() is app
+
+
+@pytest.mark.parametrize("config", [None, [], {}, {"components": 5, "dependencies": "x"}])
+def test_rendering_that_makes_no_sense_adds_nothing(config: Any) -> None:
+    app = read_schema(NEWEST)
+    assert app.with_rendered(config).endpoints == app.endpoints

@@ -28,6 +28,7 @@ class Call:
         data: Its wire data, with `FileInput` and file results in it.
         headers: Sent with it, over those of the client.
         transfer: Sends its files.
+        fields: Sent beside its data.
         max_file_size: Bytes that the app takes of each; None for any number.
 
     Raises:
@@ -41,11 +42,13 @@ class Call:
         data: Sequence[Any],
         headers: Mapping[str, str],
         transfer: FileTransfer,
+        fields: Mapping[str, Any],
         max_file_size: int | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.headers = headers
         self._transfer = transfer
+        self._fields = fields
         self._files: dict[str, LocalFile] = {}  # each once, by its path as it was given
         self._data: list[Any] = []
         for component, value in zip(endpoint.inputs, data, strict=True):
@@ -68,7 +71,7 @@ class Call:
 
     def encode(self, session_hash: str) -> bytes:
         """Return the body of the call's submission."""
-        return encode_body(self.endpoint, self._data, session_hash=session_hash)
+        return encode_body(self.endpoint, self._data, session_hash=session_hash, **self._fields)
 
     async def send_files(self, note: Callable[[ProgressUnit], object]) -> None:
         """Send the files among the arguments, each once, several at a time.

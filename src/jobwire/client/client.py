@@ -33,11 +33,13 @@ from jobwire.exceptions import (
     JobwireError,
     LocalProtocolError,
     NotGradioError,
+    RemoteProtocolError,
     ServerError,
 )
 from jobwire.protocol.description import describe, listed_info
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_DOWNLOAD_SIZE, MAX_EVENT_SIZE
+from jobwire.protocol.messages import decode_value
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
@@ -51,6 +53,7 @@ __all__ = ("AsyncClient",)
 logger = logging.getLogger("jobwire")
 
 _MAX_REDIRECTS = 5
+_EVENT_DATA = "event_data"
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
 
@@ -258,6 +261,7 @@ class AsyncClient:
         api_name: str | None = None,
         fn_index: int | None = None,
         headers: Mapping[str, str] | None = None,
+        event_data: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Call an endpoint and wait for its result.
@@ -270,6 +274,7 @@ class AsyncClient:
                 the app has one public endpoint only.
             fn_index: Its number instead; ``api_name`` wins over it.
             headers: Sent with this call, over those of the client.
+            event_data: As for `submit`.
             **kwargs: Arguments by name.
 
         Returns:
@@ -281,7 +286,12 @@ class AsyncClient:
             JobwireError: Whatever `AsyncJob.result` raises.
         """
         job = await self.submit(
-            *args, api_name=api_name, fn_index=fn_index, headers=headers, **kwargs
+            *args,
+            api_name=api_name,
+            fn_index=fn_index,
+            headers=headers,
+            event_data=event_data,
+            **kwargs,
         )
         try:
             return await job.result()
@@ -297,6 +307,7 @@ class AsyncClient:
         fn_index: int | None = None,
         headers: Mapping[str, str] | None = None,
         result_callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
+        event_data: Any = None,
         **kwargs: Any,
     ) -> AsyncJob:
         """Call an endpoint and return the job, without waiting for the server to take it.
@@ -310,6 +321,9 @@ class AsyncClient:
             result_callbacks: Called by the event loop with the result once there is
                 one, in order; with several outputs as several arguments. Not called
                 for a job that fails.
+            event_data: What the app's function gets as its ``gr.EventData``, such as
+                ``{"index": 2, "value": "x"}`` for a ``gr.SelectData``; None sends none. An
+                endpoint that has a parameter of this name gets it as that.
             **kwargs: Arguments by name.
 
         Raises:
@@ -321,12 +335,19 @@ class AsyncClient:
         """
         schema = await self._load()
         endpoint = schema.find(api_name, fn_index)
-        if not schema.complete and needs_info(endpoint, args, kwargs):
+        named = kwargs if event_data is None else {**kwargs, _EVENT_DATA: event_data}
+        if not schema.complete and needs_info(endpoint, args, named):
             schema = await self.schema()
             endpoint = schema.endpoints[endpoint.id]
+        fields = {}
+        if event_data is not None:
+            if any(parameter.name == _EVENT_DATA for parameter in endpoint.parameters or ()):
+                kwargs = named
+            else:
+                fields[_EVENT_DATA] = event_data
         transfer = self._transfer(schema)
         data = bind_arguments(endpoint, args, kwargs)
-        call = Call(endpoint, data, _lower(headers or {}), transfer, schema.max_file_size)
+        call = Call(endpoint, data, _lower(headers or {}), transfer, fields, schema.max_file_size)
 
         session = self._session_for_new_jobs(schema)
         fetch, present_file = self._present_files(endpoint, transfer)
@@ -481,6 +502,15 @@ class AsyncClient:
             self._transport = self._make_transport(self._options)
         return self._transport
 
+    def _take_rendered(self, session: Session, config: bytes) -> None:
+        """Take on the endpoints that a job has rendered, for as long as its session lasts."""
+        if session is not self._session or self._schema is None:
+            return
+        try:
+            self._schema = self._schema.with_rendered(decode_value(config))
+        except RemoteProtocolError as error:
+            logger.warning("what the app rendered cannot be read: %s", error)
+
     def _session_for_new_jobs(self, schema: AppSchema) -> Session:
         if self._session is not None and self._session.damaged:
             # A new name keeps the server's remains of the old session from taking our
@@ -504,6 +534,8 @@ class AsyncClient:
             self._session.retire()
             self._retired.append(self._session)
             self._session = None
+        if self._schema is not None:
+            self._schema = self._schema.without_rendered()
 
     def _transfer(self, schema: AppSchema) -> FileTransfer:
         if self._files is None:

@@ -134,6 +134,9 @@ class AsyncJob:
 
     def _notify(self) -> None:
         """Wake whoever waits for a change. Called by the session, after each."""
+        if self._machine.rendered is not None:
+            self._client._take_rendered(self._session, self._machine.rendered)
+            self._machine.rendered = None
         if self._waiters:
             waiters, self._waiters = self._waiters, set()
             for waiter in waiters:

@@ -158,7 +158,7 @@ class FileTransfer:
                     failure = FileError(
                         f"{file.path!r} became shorter while it was sent", path=file.path
                     )
-                    raise failure
+                    raise failure from failure.__cause__
                 yield block
                 # It was taken: there is room for it on the way.
                 total += len(block)
@@ -181,7 +181,7 @@ class FileTransfer:
             ) from None
         except JobwireError:
             if failure is not None:
-                raise failure
+                raise failure from failure.__cause__
             raise
         paths = read_json(*reply, url=url)
         if not isinstance(paths, list) or len(paths) != 1 or not isinstance(paths[0], str):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from types import MappingProxyType
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from jobwire.exceptions import (
     AppError,
@@ -135,6 +135,8 @@ class JobMachine:
         eta: Seconds to the result, as last told; None if unknown.
         progress: The last progress; None if there was none.
         outputs: What it gave and logged.
+        rendered: What its function has rendered anew, as raw JSON; None if nothing, or once
+            somebody took it.
         error: Why it failed or was cancelled; None otherwise.
         version: Grows with each change, so that a reader knows whether it is up to
             date.
@@ -153,6 +155,7 @@ class JobMachine:
         "progress",
         "queue_size",
         "rank",
+        "rendered",
         "state",
         "version",
     )
@@ -167,6 +170,7 @@ class JobMachine:
         self.eta: float | None = None
         self.progress: list[ProgressUnit] | None = None
         self.outputs = outputs
+        self.rendered: bytes | None = None
         self.error: JobwireError | None = None
         self.version = 0
         self.changed_at = now
@@ -255,6 +259,7 @@ class JobMachine:
                 self.outputs.append(
                     message.output.data, whole=isinstance(message, ProcessStreaming)
                 )
+                self._note_rendered(message.output)
             case ProcessCompleted():
                 return self._complete(message.output, message, now)
             case UnexpectedError():
@@ -291,7 +296,12 @@ class JobMachine:
         except RemoteProtocolError as error:
             error.event_id = self.event_id
             return self.fail(error, now)
+        self._note_rendered(output)
         return self._settle(Signal.COMPLETE, None, now)
+
+    def _note_rendered(self, output: Output) -> None:
+        if isinstance(output.render_config, Raw) and (config := bytes(output.render_config)):
+            self.rendered = None if config == b"null" else config
 
     def _app_error(self, output: Output, title: str | None) -> AppError:
         if output.error in (None, UNSET):

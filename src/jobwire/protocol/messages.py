@@ -58,6 +58,8 @@ class Output(Struct, omit_defaults=True):
         visible: For an error: whether the web page shows it.
         title: For an error: its heading.
         is_generating: Whether more outputs may follow.
+        render_config: What the function has rendered anew, as raw JSON: components and
+            endpoints of its own (since 4.31); null or UNSET for most.
     """
 
     data: Raw | UnsetType = UNSET
@@ -66,6 +68,7 @@ class Output(Struct, omit_defaults=True):
     visible: bool = True
     title: str | None = None
     is_generating: bool | None = None
+    render_config: Raw | UnsetType = UNSET
 
 
 class Failure(Struct):

@@ -100,6 +100,8 @@ class Endpoint(NamedTuple):
         returns: What callers get, in order; None as for ``parameters``.
         oauth_token: ``required`` or ``optional`` if it acts with the caller's Hugging
             Face token, else None. Known after ``/info``.
+        rendered_in: The number of the rendering function that made it in this session;
+            None for the app's own.
     """
 
     id: int
@@ -114,6 +116,7 @@ class Endpoint(NamedTuple):
     parameters: tuple[Parameter, ...] | None = None
     returns: tuple[Parameter, ...] | None = None
     oauth_token: str | None = None
+    rendered_in: int | None = None
 
     @property
     def label(self) -> str:
@@ -132,6 +135,7 @@ class AppSchema(NamedTuple):
         prefix: Where the API lies below the root, such as ``"gradio_api/"``; empty, or
             ending in a slash.
         endpoints: By id, in the app's order.
+        components: By id.
         stateful: It keeps values for each session (``gr.State``).
         wants_heartbeat: It wants to know when a session ends.
         max_file_size: Bytes of a file that it takes; None for any number.
@@ -146,6 +150,7 @@ class AppSchema(NamedTuple):
     dialect: Dialect
     prefix: str
     endpoints: Mapping[int, Endpoint]
+    components: Mapping[int, Component]
     stateful: bool
     wants_heartbeat: bool
     max_file_size: int | None = None
@@ -234,6 +239,36 @@ class AppSchema(NamedTuple):
         }
         return self._replace(endpoints=endpoints, complete=True, info=kept)
 
+    def with_rendered(self, config: Any) -> AppSchema:
+        """Return the schema with what a function has rendered anew (``gr.render``).
+
+        The endpoints in it can be called in the session that rendered them, and replace
+        those of the same function's last time there.
+
+        Args:
+            config: The decoded ``render_config`` of an output. What makes no sense in it is
+                left out.
+        """
+        config = _dict(config)
+        owner = config.get("render_id")
+        components = {**self.components, **dict(_components(config.get("components")))}
+        endpoints = {
+            id: endpoint
+            for id, endpoint in self.endpoints.items()
+            if owner is None or endpoint.rendered_in != owner
+        }
+        dependencies = config.get("dependencies")
+        for endpoint in _endpoints(
+            dependencies if isinstance(dependencies, list) else (), components
+        ):
+            endpoints[endpoint.id] = endpoint._replace(rendered_in=owner)
+        return self._replace(endpoints=endpoints, components=components)
+
+    def without_rendered(self) -> AppSchema:
+        """Return the schema with the app's own endpoints alone."""
+        own = {id: e for id, e in self.endpoints.items() if e.rendered_in is None}
+        return self if len(own) == len(self.endpoints) else self._replace(endpoints=own)
+
 
 _VISIBILITIES: tuple[Visibility, ...] = ("public", "undocumented", "private")
 _INFO_KEYS = ("named_endpoints", "unnamed_endpoints")
@@ -264,11 +299,7 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         )
     version = str(config.get("version") or "").strip()
     protocol = config.get("protocol")
-    components = {
-        raw["id"]: _component(raw)
-        for raw in config["components"]
-        if isinstance(raw, dict) and isinstance(raw.get("id"), int)
-    }
+    components = dict(_components(config["components"]))
     prefix = str(config.get("api_prefix") or "").strip("/")
     limit = config.get("max_file_size")
     return AppSchema(
@@ -280,10 +311,17 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         endpoints={
             endpoint.id: endpoint for endpoint in _endpoints(config["dependencies"], components)
         },
+        components=components,
         stateful=any(component.type == "state" for component in components.values()),
         wants_heartbeat=config.get("connect_heartbeat") is True,
         max_file_size=limit if isinstance(limit, int) and limit > 0 else None,
     )
+
+
+def _components(raw: Any) -> Iterable[tuple[int, Component]]:
+    for entry in raw if isinstance(raw, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("id"), int):
+            yield entry["id"], _component(entry)
 
 
 def _component(raw: Mapping[str, Any]) -> Component:

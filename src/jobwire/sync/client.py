@@ -145,6 +145,7 @@ class Client:
         api_name: str | None = None,
         fn_index: int | None = None,
         headers: Mapping[str, str] | None = None,
+        event_data: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Call an endpoint and wait for its result. See `AsyncClient.predict`.
@@ -154,7 +155,12 @@ class Client:
         """
         return self._loop.run(
             self._client.predict(
-                *args, api_name=api_name, fn_index=fn_index, headers=headers, **kwargs
+                *args,
+                api_name=api_name,
+                fn_index=fn_index,
+                headers=headers,
+                event_data=event_data,
+                **kwargs,
             )
         )
 
@@ -165,6 +171,7 @@ class Client:
         fn_index: int | None = None,
         headers: Mapping[str, str] | None = None,
         result_callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
+        event_data: Any = None,
         **kwargs: Any,
     ) -> Job:
         """Call an endpoint and return the job, without waiting for the server to take it.
@@ -174,7 +181,14 @@ class Client:
         `Job.add_done_callback` names.
         """
         job = self._loop.run(
-            self._submit(*args, api_name=api_name, fn_index=fn_index, headers=headers, **kwargs)
+            self._submit(
+                *args,
+                api_name=api_name,
+                fn_index=fn_index,
+                headers=headers,
+                event_data=event_data,
+                **kwargs,
+            )
         )
         if result_callbacks is not None:
             callbacks = [result_callbacks] if callable(result_callbacks) else result_callbacks

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,21 @@ def test_login(guarded: Serving) -> None:
     with jobwire.Client(guarded.url, auth=("user", "pass")) as client:
         assert client.predict(api_name="/whoami") == "user"
         assert list(client.submit(3, api_name="/count")) == ["0", "1", "2"]
+
+
+def test_files_go_there_and_back(serving: Serving, tmp_path: Path) -> None:
+    (tmp_path / "two words.txt").write_text("hello")
+    with jobwire.Client(serving.url, download_files=tmp_path / "here") as client:
+        file = jobwire.handle_file(tmp_path / "two words.txt")
+        path = Path(client.predict(file, api_name="/shout"))
+        assert (path.name, path.read_text()) == ("shouted two words.txt", "HELLO")
+        assert client.predict([file, file], separator="-", api_name="/join") == "hello-hello"
+        with pytest.raises(jobwire.ValidationError):
+            client.predict(str(tmp_path / "two words.txt"), api_name="/shout")
+
+
+def test_files_within_values_are_told_by_the_schema(serving: Serving, tmp_path: Path) -> None:
+    with jobwire.Client(serving.url, download_files=tmp_path) as client:
+        parts = client.predict("a b", api_name="/parts")
+        assert all(Path(path).is_relative_to(tmp_path) for path in parts.values())
+        assert client.predict(api_name="/odd")  # JSON of no such schema

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from jobwire import __version__
+from jobwire.protocol.files import holds_files
 from jobwire.server.documents.facts import Facts, example
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _component(slot: Slot, *, input: bool) -> dict[str, Any]:
         # gr.load would fetch a file's value into its own cache.
         if slot.has_default and slot.default is not None and slot.component != "file":
             props["value"] = slot.default
-    return {
+    component = {
         "type": slot.component,
         "props": props,
         "skip_api": False,
@@ -221,6 +222,10 @@ def _component(slot: Slot, *, input: bool) -> dict[str, Any]:
         "api_info": _simple_schema(slot),
         "example_inputs": example(slot),
     }
+    if slot.component == "json" and not input and holds_files(slot.schema):
+        # Since 5.0, and read by those clients alone to whom it matters.
+        component["api_info_as_output"] = slot.schema
+    return component
 
 
 def _simple_schema(slot: Slot) -> dict[str, Any]:
