@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,19 +27,24 @@ class Server:
     """A Gradio server in a process of its own."""
 
     def __init__(
-        self, *options: str, python: str = sys.executable, path: str = "/", app: Path = APP
+        self,
+        *options: str,
+        python: str = sys.executable,
+        path: str = "/",
+        app: Path = APP,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}{path}"
-        environment = {
+        inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")
         }
-        environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        own = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
             [python, str(app), str(self.port), *options],
-            env=environment,
+            env={**inherited, **own, **(environment or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,9 +81,13 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    *options: str, python: str = sys.executable, path: str = "/", app: Path = APP
+    *options: str,
+    python: str = sys.executable,
+    path: str = "/",
+    app: Path = APP,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    server = Server(*options, python=python, path=path, app=app)
+    server = Server(*options, python=python, path=path, app=app, environment=environment)
     try:
         server.wait_until_ready()
         yield server
