@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from conftest import running
 from faults import raw_server, response
+from jobwire import handle_file
 from jobwire.cli.call import parse_arguments
 from jobwire.cli.exits import ExitCode
 from jobwire.protocol.schema import Endpoint, Parameter
 
 PROGRAM = Path(sys.executable).with_name("jobwire")
+FILING = Path(__file__).parents[1] / "apps" / "filing.py"
 
 
 def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -235,9 +238,32 @@ def endpoint(*types: str) -> Endpoint:
         (["str"], ["http://x/?a=b"], ["http://x/?a=b"], {}),
         (["str"], [""], [""], {}),
         (["str"], ["surplus", "1"], ["surplus", 1], {}),
+        (["str"], ["@somebody"], ["@somebody"], {}),
+        (["filepath"], ["@" + __file__], [handle_file(__file__)], {}),
+        (["Any"], ["p0=@" + __file__], [], {"p0": handle_file(__file__)}),
+        (["Any"], ['"@x"'], ["@x"], {}),
     ],
 )
 def test_arguments(
     types: list[str], texts: list[str], args: list[object], kwargs: dict[str, object]
 ) -> None:
     assert parse_arguments(endpoint(*types), texts) == (args, kwargs)
+
+
+def test_files(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("hello")
+    with running(app=FILING) as server:
+        note = f"@{tmp_path / 'note.txt'}"
+        assert run("call", server.url, "/describe", note).stdout == "note.txt: 5 bytes\n"
+        shown = run("call", server.url, "/same", note).stdout
+        assert shown.startswith(f"{server.url}gradio_api/file=")
+        for name in ("note.txt", "note-2.txt"):
+            done = run("call", "-o", str(tmp_path / "here"), server.url, "/same", note)
+            assert done.stdout == f"{tmp_path / 'here' / name}\n"
+            assert (tmp_path / "here" / name).read_text() == "hello"
+        done = run("call", "--json", server.url, "/several", "2", "false")
+        assert json.loads(done.stdout)["result"][0].endswith("1.txt")
+        assert "gradio_api/file=" in done.stderr
+        missing = run("call", server.url, "/same", "@nothing.txt")
+        assert missing.returncode == ExitCode.USAGE
+        assert "no file 'nothing.txt'" in missing.stderr

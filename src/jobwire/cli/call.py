@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +16,14 @@ import typer
 from jobwire.cli.display import Display, make_display, render
 from jobwire.cli.exits import ExitCode, exit_code
 from jobwire.cli.options import Auth, Headers, Insecure, Token, Url, connect
+from jobwire.client.files import handle_file
 from jobwire.exceptions import AppError, JobCancelledError, JobwireError
+from jobwire.protocol.files import replace_values
 from jobwire.protocol.schema import Endpoint
 from jobwire.sync.client import Client
 from jobwire.sync.job import Job
+from jobwire.sync.result import FileResult
+from jobwire.types import OutputUpdate, Update
 
 __all__ = ("call", "explain", "parse_arguments", "watch")
 
@@ -32,13 +39,20 @@ def call(
         typer.Argument(
             metavar="[ARGS]...",
             help="VALUE or NAME=VALUE. A value that is JSON is read as JSON, anything else as "
-            "text; for a parameter that takes text, so is all but a JSON string.",
+            "text; for a parameter that takes text, so is all but a JSON string. @PATH sends a "
+            "file, except for a parameter that takes text.",
             show_default=False,
         ),
     ] = None,
     *,
     timeout: Annotated[
         float | None, typer.Option(help="Cancel the job after so many seconds.", min=0)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Fetch files into DIR, under their own names."
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -68,11 +82,12 @@ def call(
     job: Job | None = None
     timed_out = threading.Event()
     try:
-        with connect(url, auth, token, headers, insecure) as client:
+        # Only what is shown at the end is worth fetching.
+        with connect(url, auth, token, headers, insecure, download_files="lazy") as client:
             job = _submit(client, endpoint, arguments or [])
             with make_display(as_json=as_json, quiet=quiet) as display:
                 watch(job, display, timeout, timed_out)
-            result = job.result(0)
+            result = _fetch(job.result(0), output)
     except JobwireError as error:
         code = exit_code(error)
         if timed_out.is_set():
@@ -92,6 +107,34 @@ def call(
         print(render(result))
 
 
+def _is_file(value: Any) -> bool:
+    return isinstance(value, FileResult)
+
+
+def _with_addresses(update: Update) -> Update:
+    """Return an update with the address of each file in its place."""
+    if not isinstance(update, OutputUpdate):
+        return update
+    return replace(update, outputs=replace_values(update.outputs, _is_file, lambda f: f.url))
+
+
+def _fetch(result: Any, directory: Path | None) -> Any:
+    """Return a result with the address of each file in it, or its path once it is fetched."""
+
+    def place(file: FileResult) -> str:
+        if directory is None:
+            return file.url
+        return str(file.save(_free(directory / file.name)))
+
+    return replace_values(result, _is_file, place)
+
+
+def _free(path: Path) -> Path:
+    """Return a path at which nothing is: this one, or with a number in its name."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(free for free in itertools.chain([path], numbered) if not free.exists())
+
+
 def _submit(client: Client, name: str, texts: Iterable[str]) -> Job:
     schema = client.schema()
     found = (
@@ -105,7 +148,10 @@ def parse_arguments(endpoint: Endpoint, texts: Iterable[str]) -> tuple[list[Any]
     """Return the positional and the named arguments that a command line gives.
 
     ``NAME=VALUE`` names one if NAME could be a name in Python; text with an equals
-    sign can be given as a JSON string.
+    sign, or an at sign before it, can be given as a JSON string.
+
+    Raises:
+        FileError: A file that is to be sent is not there.
     """
     parameters = endpoint.parameters or ()
     types = {parameter.name: parameter.type for parameter in parameters}
@@ -123,6 +169,8 @@ def parse_arguments(endpoint: Endpoint, texts: Iterable[str]) -> tuple[list[Any]
 
 
 def _parse(text: str, kind: str | None) -> Any:
+    if text.startswith("@") and kind != "str":
+        return handle_file(text[1:])
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -155,7 +203,7 @@ def watch(
         timer.start()
     try:
         for updates in job._gathered():
-            display.show(updates)
+            display.show(map(_with_addresses, updates))
     except KeyboardInterrupt:
         job.cancel()
         raise

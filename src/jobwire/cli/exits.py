@@ -9,7 +9,9 @@ from jobwire.exceptions import (
     ArgumentError,
     AuthenticationError,
     ConnectionLostError,
+    DownloadError,
     EndpointNotFoundError,
+    FileError,
     JobCancelledError,
     JobwireError,
     ProtocolError,
@@ -38,7 +40,8 @@ class ExitCode(IntEnum):
     LOGIN = 6
     """The app wants a login, or did not accept the one given."""
     LOST = 7
-    """The connection broke; the job may or may not have run."""
+    """The connection broke, and the job may or may not have run; or a file of its result could
+    not be fetched."""
     CANCELLED = 8
     """The job was cancelled on the server."""
     TIMEOUT = 124
@@ -51,10 +54,12 @@ _CODES: tuple[tuple[type[JobwireError], ExitCode], ...] = (
     (AppError, ExitCode.APP_FAILED),
     (ArgumentError, ExitCode.USAGE),
     (EndpointNotFoundError, ExitCode.USAGE),
+    (FileError, ExitCode.USAGE),
     (ValidationError, ExitCode.USAGE),
     (AuthenticationError, ExitCode.LOGIN),
     (ServerError, ExitCode.REFUSED),
     (ConnectionLostError, ExitCode.LOST),
+    (DownloadError, ExitCode.LOST),
     (TransportError, ExitCode.UNREACHABLE),
     (ProtocolError, ExitCode.PROTOCOL),
     (JobCancelledError, ExitCode.CANCELLED),

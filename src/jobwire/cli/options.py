@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,7 +34,12 @@ Insecure = Annotated[bool, typer.Option("--insecure", help="Accept any TLS certi
 
 
 def connect(
-    url: str, auth: str | None, token: str | None, headers: list[str] | None, insecure: bool
+    url: str,
+    auth: str | None,
+    token: str | None,
+    headers: list[str] | None,
+    insecure: bool,
+    download_files: Literal["lazy", False] = False,
 ) -> Client:
     """Make a client from the options."""
     if "://" not in url:
@@ -53,5 +58,6 @@ def connect(
         token,
         auth=(user, password) if auth else None,
         headers=pairs,
+        download_files=download_files,
         ssl_verify=not insecure,
     )
