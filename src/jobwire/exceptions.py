@@ -20,8 +20,14 @@
     ├── AppError                          the app's function failed (also a ValueError)
     ├── FileError                         a file cannot be sent (also a ValueError)
     ├── DownloadError                     a file of a job's outputs cannot be had
-    ├── EndpointNotFoundError             no such endpoint (also a ValueError)
+    ├── SpaceError                        a Space cannot be used (also a ValueError)
+    │   ├── SpaceNotFoundError            there is none, or it is private
+    │   ├── SpaceTimeoutError             not ready in time (also a TimeoutError)
+    │   └── SpaceDuplicationError         it could not be duplicated as asked
+    ├── EndpointNotFoundError             no such endpoint (also a ValueError);
+    │                                     importable as InvalidAPIEndpointError too
     ├── ArgumentError                     arguments do not fit (also a TypeError)
+    ├── MissingDependencyError            a library is not there (also an ImportError)
     ├── JobCancelledError                 (also a concurrent.futures.CancelledError)
     └── ClientClosedError                 the client was closed
 
@@ -46,15 +52,21 @@ __all__ = (
     "DownloadError",
     "EndpointNotFoundError",
     "FileError",
+    "InvalidAPIEndpointError",
     "JobCancelledError",
     "JobwireError",
     "LocalProtocolError",
+    "MissingDependencyError",
     "NotGradioError",
     "ProtocolError",
     "QueueError",
     "QueueFullError",
     "RemoteProtocolError",
     "ServerError",
+    "SpaceDuplicationError",
+    "SpaceError",
+    "SpaceNotFoundError",
+    "SpaceTimeoutError",
     "TooManyRequestsError",
     "TransportError",
     "TransportTimeoutError",
@@ -246,6 +258,36 @@ class ValidationError(ServerError, ValueError):
         self.parameters = dict(parameters or {})
 
 
+# -- Spaces --------------------------------------------------------------------
+
+
+class SpaceError(JobwireError, ValueError):
+    """A Hugging Face Space cannot be used as it is.
+
+    Attributes:
+        space_id: The Space, as ``OWNER/NAME``.
+        stage: What the Hub says that it is doing, such as ``"BUILD_ERROR"`` or
+            ``"PAUSED"``; None if that is not known.
+    """
+
+    def __init__(self, message: str, *, space_id: str = "", stage: str | None = None) -> None:
+        super().__init__(message)
+        self.space_id = space_id
+        self.stage = stage
+
+
+class SpaceNotFoundError(SpaceError):
+    """The Hub knows no such Space, or does not show it to whoever holds this token."""
+
+
+class SpaceTimeoutError(SpaceError, TimeoutError):
+    """The Space still builds, starts or sleeps, and was waited for as long as was asked."""
+
+
+class SpaceDuplicationError(SpaceError):
+    """The Hub does not make the copy, or not with the hardware or the settings asked for."""
+
+
 # -- outcomes of a job ---------------------------------------------------------
 
 
@@ -367,11 +409,15 @@ class EndpointNotFoundError(JobwireError, ValueError):
         self.available = tuple(available)
 
 
+InvalidAPIEndpointError = EndpointNotFoundError
+"""The name that ``gradio_client`` has for it."""
+
+
 class ArgumentError(JobwireError, TypeError):
-    """The arguments do not fit the endpoint's parameters.
+    """The arguments do not fit the endpoint's parameters, or those of a client.
 
     Attributes:
-        endpoint: The endpoint's name.
+        endpoint: The endpoint's name; empty if no endpoint is concerned.
         parameter: The parameter concerned, or None if it is about all of them.
     """
 
@@ -379,3 +425,7 @@ class ArgumentError(JobwireError, TypeError):
         super().__init__(message)
         self.endpoint = endpoint
         self.parameter = parameter
+
+
+class MissingDependencyError(JobwireError, ImportError):
+    """A library that this takes is not installed. The message says how to install it."""

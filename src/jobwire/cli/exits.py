@@ -14,8 +14,10 @@ from jobwire.exceptions import (
     FileError,
     JobCancelledError,
     JobwireError,
+    MissingDependencyError,
     ProtocolError,
     ServerError,
+    SpaceError,
     TransportError,
     ValidationError,
 )
@@ -30,9 +32,10 @@ class ExitCode(IntEnum):
     APP_FAILED = 1
     """The app's function raised an error."""
     USAGE = 2
-    """Wrong arguments: of this program, or for the endpoint; or no such endpoint."""
+    """Wrong arguments: of this program, or for the endpoint; or no such endpoint; or a
+    library is missing."""
     UNREACHABLE = 3
-    """No connection, or the server did not answer in time."""
+    """No connection, or the server did not answer in time; or a Space does not run."""
     PROTOCOL = 4
     """Something answers, but it is no Gradio app, or it talks nonsense."""
     REFUSED = 5
@@ -58,6 +61,8 @@ _CODES: tuple[tuple[type[JobwireError], ExitCode], ...] = (
     (ValidationError, ExitCode.USAGE),
     (AuthenticationError, ExitCode.LOGIN),
     (ServerError, ExitCode.REFUSED),
+    (SpaceError, ExitCode.UNREACHABLE),
+    (MissingDependencyError, ExitCode.USAGE),
     (ConnectionLostError, ExitCode.LOST),
     (DownloadError, ExitCode.LOST),
     (TransportError, ExitCode.UNREACHABLE),
