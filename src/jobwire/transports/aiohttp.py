@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from jobwire.exceptions import (
+    ArgumentError,
     ConnectError,
     ConnectionLostError,
     RemoteProtocolError,
@@ -304,8 +305,14 @@ def _mapped_errors(url: str) -> Iterator[None]:
 def _tls_context(options: TransportOptions) -> ssl.SSLContext:
     import ssl
 
-    verify = options.verify
+    verify, certificate = options.verify, options.certificate
     if isinstance(verify, ssl.SSLContext):
+        if certificate is not None:
+            raise ArgumentError(
+                "a TLS context is used as it is; load the client's certificate into it, with "
+                "load_cert_chain(), instead of giving both",
+                parameter="cert",
+            )
         return verify
     context: ssl.SSLContext
     if verify is True:
@@ -317,13 +324,28 @@ def _tls_context(options: TransportOptions) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif os.path.isdir(verify):
-        context = ssl.create_default_context(capath=verify)
     else:
-        context = ssl.create_default_context(cafile=verify)
-    if options.certificate is not None:
-        context.load_cert_chain(*options.certificate)
+        with _unusable_file("verify", verify):
+            if os.path.isdir(verify):
+                context = ssl.create_default_context(capath=verify)
+            else:
+                context = ssl.create_default_context(cafile=verify)
+    if certificate is not None:
+        # OpenSSL would ask for a password that is missing, on the terminal.
+        password = certificate.password or ""
+        with _unusable_file("cert", certificate.file):
+            context.load_cert_chain(certificate.file, certificate.key, password)
     return context
+
+
+@contextmanager
+def _unusable_file(parameter: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ArgumentError(
+            f"{parameter}: {path} cannot be used: {shown(str(error))}", parameter=parameter
+        ) from error
 
 
 def _proxy(url: str) -> str | None:

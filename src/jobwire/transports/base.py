@@ -58,6 +58,9 @@ class Certificate(NamedTuple):
     key: str | None = None
     password: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Certificate(file={self.file!r}, key={self.key!r}, ...)"
+
 
 class TransportOptions(NamedTuple):
     """How a client wants its requests sent.
@@ -73,6 +76,8 @@ class TransportOptions(NamedTuple):
             wants some; None uses what the environment names, if ``trust_env``.
         trust_env: Use the proxies that the environment names.
         cookies: Sent with each request, until the server sets them anew.
+
+    Its ``repr`` leaves out what may be secret.
     """
 
     headers: Mapping[str, str] = {}
@@ -82,6 +87,12 @@ class TransportOptions(NamedTuple):
     proxy: str | None = None
     trust_env: bool = True
     cookies: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"TransportOptions(timeouts={self.timeouts}, verify={self.verify}, "
+            f"trust_env={self.trust_env}, ...)"
+        )
 
 
 class Upload(NamedTuple):
