@@ -22,6 +22,9 @@ APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
 START_TIMEOUT = 60.0
 
+# Or the library of the Hub asks it, once a day, what to report in its user agent.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
 
 class Server:
     """A Gradio server in a process of its own."""
@@ -140,6 +143,17 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the account on Hugging Face that this machine may have out of the tests."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", "no token here")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture(autouse=True)

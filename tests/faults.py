@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -19,13 +20,17 @@ Reader = asyncio.StreamReader
 class _Background:
     """An asyncio server in a thread of its own."""
 
-    def __init__(self, serve: Callable[[Reader, Writer], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        serve: Callable[[Reader, Writer], Awaitable[None]],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._serve = serve
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="Thread-faults")
         self._thread.start()
-        self._server = self.run(asyncio.start_server(self._handle, "127.0.0.1", 0))
+        self._server = self.run(asyncio.start_server(self._handle, "127.0.0.1", 0, ssl=tls))
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _handle(self, reader: Reader, writer: Writer) -> None:
@@ -160,11 +165,12 @@ class RawServer:
     the request's body that returns one of these.
     """
 
-    def __init__(self, routes: dict[str, Any]) -> None:
+    def __init__(self, routes: dict[str, Any], tls: ssl.SSLContext | None = None) -> None:
         self._routes = routes
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
-        self._background = _Background(self._serve)
-        self.url = f"http://127.0.0.1:{self._background.port}/"
+        self._background = _Background(self._serve, tls)
+        self.port = self._background.port
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/"
 
     async def _serve(self, reader: Reader, writer: Writer) -> None:
         while line := (await reader.readline()).decode():
@@ -175,18 +181,20 @@ class RawServer:
                 headers[name.lower()] = value.strip()
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             self.requests.append((method, path, headers, body))
-            answer: Any = next(
-                (answer for start, answer in self._routes.items() if path.startswith(start)),
-                response("nothing here", 404),
-            )
-            if callable(answer):
-                answer = answer(body)
+            answer = self.answer(method, path, headers, body)
             if answer is HANG:
                 await asyncio.sleep(3600)
             writer.write(answer)
             await writer.drain()
             if b"connection: close" in answer or isinstance(answer, Cut):
                 return
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        answer: Any = next(
+            (answer for start, answer in self._routes.items() if path.startswith(start)),
+            response("nothing here", 404),
+        )
+        return answer(body) if callable(answer) else answer
 
     def paths(self) -> list[str]:
         return [path.partition("?")[0] for _, path, _, _ in self.requests]
@@ -196,8 +204,8 @@ class RawServer:
 
 
 @contextlib.contextmanager
-def raw_server(routes: dict[str, Any]) -> Iterator[RawServer]:
-    server = RawServer(routes)
+def raw_server(routes: dict[str, Any], tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
+    server = RawServer(routes, tls)
     try:
         yield server
     finally:

@@ -40,6 +40,7 @@ LIBRARIES = {
     "aiohttp": {"transports.aiohttp"},
     "truststore": {"transports.aiohttp"},
     "IPython": {"sync.notebook"},
+    "huggingface_hub": {"client.spaces"},
     "rich": {"cli"},
     "typer": {"cli"},
     "starlette": {"server"},

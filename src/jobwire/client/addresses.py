@@ -52,6 +52,7 @@ def root(src: str) -> str:
     if parts is None or not usable:
         raise ConnectError(
             f"{src.rpartition('@')[2]!r} is no address of an app; give the one at which its page "
-            "opens, such as http://127.0.0.1:7860 or, for a Space, https://OWNER-NAME.hf.space"
+            "opens, such as http://127.0.0.1:7860 or https://OWNER-NAME.hf.space, or a Space's "
+            "name, OWNER/NAME"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"

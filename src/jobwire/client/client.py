@@ -21,10 +21,19 @@ from jobwire.client.addresses import join, root, same_place, split_credentials
 from jobwire.client.call import Call
 from jobwire.client.fetch import Fetch
 from jobwire.client.job import AsyncJob
+from jobwire.client.options import with_httpx_kwargs
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.session import CLOSE_TIMEOUT, Session
+from jobwire.client.spaces import (
+    duplicate,
+    find_running,
+    is_hugging_face,
+    space_name,
+    token_for,
+)
 from jobwire.client.tasks import run_soon
 from jobwire.client.transfer import FileTransfer
+from jobwire.client.zerogpu import caller_headers
 from jobwire.exceptions import (
     ArgumentError,
     AuthenticationError,
@@ -38,7 +47,12 @@ from jobwire.exceptions import (
 )
 from jobwire.protocol.description import describe, listed_info
 from jobwire.protocol.job import JobMachine
-from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_DOWNLOAD_SIZE, MAX_EVENT_SIZE
+from jobwire.protocol.limits import (
+    IDLE_TIMEOUT,
+    MAX_DOWNLOAD_SIZE,
+    MAX_EVENT_SIZE,
+    SPACE_TIMEOUT,
+)
 from jobwire.protocol.messages import decode_value
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
@@ -54,6 +68,10 @@ logger = logging.getLogger("jobwire")
 
 _MAX_REDIRECTS = 5
 _EVENT_DATA = "event_data"
+
+_KNOCK_TIMEOUTS = Timeouts(connect=5.0, read=5.0)
+"""For the request that wakes a Space, whose answer may be long in coming."""
+
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
 
@@ -75,13 +93,21 @@ class AsyncClient:
     Args:
         src: The address at which the app's page opens, with ``http://`` or
             ``https://``. Query and fragment are ignored; ``user:password@`` is sent as
-            basic authentication, for what may stand in front of the app.
-        token: A Hugging Face token, for a private Space. It is sent to ``src`` and to
-            nobody else; None sends none, whatever is saved on this machine.
+            basic authentication, for what may stand in front of the app. Or the name of
+            a Space on Hugging Face, ``"OWNER/NAME"``, which takes the library of the
+            Hub: ``pip install 'jobwire[hub]'``.
+        token: A Hugging Face token, for a private Space. It is sent to the app and, if
+            ``src`` is a Space's name, to the Hub; to nobody else. None sends the one
+            that is saved on this machine, and only to Hugging Face's own hosts; False
+            sends none.
         max_workers: How many submissions may be on their way to the server at once.
             Jobs that the server has taken do not count.
         verbose: Log, at INFO, which app was loaded. Nothing is ever printed.
         auth: ``(user, password)`` for an app that wants a login. Sent only if it does.
+        httpx_kwargs: What programs pass to ``gradio_client`` for its HTTP library, and
+            what has a meaning without that: ``timeout`` (instead of ``connect_timeout``
+            and ``read_timeout``), ``proxy``, ``cookies``, ``verify`` (instead of
+            ``ssl_verify``), ``cert``, ``auth`` and ``trust_env``. Not used for the Hub.
         headers: Sent with every request.
         download_files: What becomes of files in outputs. A directory: they are fetched
             into it as they come, and outputs have their paths. None: likewise, into
@@ -90,56 +116,77 @@ class AsyncClient:
             they have what the server said, a `FileData`.
         ssl_verify: False accepts any TLS certificate, and with it anybody who gets in
             between.
+        analytics_enabled: Has no effect: nothing is ever reported to anybody.
+        oauth_token: A Hugging Face token with which the app may act in your name. Sent
+            with calls of those endpoints that say they take one (``gr.OAuthToken``).
         connect_timeout: Seconds to make a connection; None waits for ever.
         read_timeout: Seconds without a sign of the server while it answers a request;
             None waits for ever. Jobs may take as long as they like.
         idle_timeout: Seconds of silence on the stream of events after which the jobs
             that wait on it are lost. Servers send a heartbeat every 15 s, so this is
             how a dead connection is noticed. None waits for ever.
+        space_timeout: Seconds to wait for a Space, given by name, that builds, starts or
+            sleeps; None waits for ever, 0 not at all.
         max_event_size: Bytes of one message of the server, hence of one output.
         max_download_size: Bytes of one file that is fetched.
         transport: Makes what sends the requests; None means aiohttp.
 
     Raises:
         ConnectError: ``src`` is no address. (The address is first used by `connect`.)
-        ArgumentError: A header cannot be sent.
+        ArgumentError: A header cannot be sent, or ``httpx_kwargs`` has something that
+            has no meaning here.
         ValueError: ``max_workers`` is less than 1.
     """
 
     def __init__(
         self,
         src: str,
-        token: str | None = None,
+        token: str | Literal[False] | None = None,
         max_workers: int = 40,
         verbose: bool = True,
         auth: tuple[str, str] | None = None,
+        httpx_kwargs: Mapping[str, Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
         download_files: str | os.PathLike[str] | Literal[False] | None = None,
         ssl_verify: bool = True,
+        analytics_enabled: bool = True,
+        oauth_token: str | None = None,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = 60.0,
         idle_timeout: float | None = IDLE_TIMEOUT,
+        space_timeout: float | None = SPACE_TIMEOUT,
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
     ) -> None:
-        self._src, credentials = split_credentials(src)
+        self._space_id = space_name(src)
+        self._src, credentials = (
+            split_credentials(src) if self._space_id is None else (self._space_id, None)
+        )
         self._auth = auth
         self._verbose = verbose
-        self._timeouts = Timeouts(connect_timeout, read_timeout)
-        self._make_protocol = partial(
-            SessionProtocol, idle_timeout=idle_timeout, max_event_size=max_event_size
-        )
+        self._token: str | Literal[False] | None = token
+        self._oauth_token = oauth_token
+        self._space_timeout = space_timeout
         own_headers = {"user-agent": f"jobwire/{__version__}", "x-gradio-user": "api"}
         if credentials is not None:
             own_headers["authorization"] = credentials
-        if token is not None:
-            own_headers |= _lower({"x-hf-authorization": f"Bearer {token}"})
-        self._options = TransportOptions(
-            headers={**own_headers, **_lower(headers or {})},
-            timeouts=self._timeouts,
-            verify=ssl_verify,
+        options = with_httpx_kwargs(
+            TransportOptions(
+                headers=own_headers,
+                timeouts=Timeouts(connect_timeout, read_timeout),
+                verify=ssl_verify,
+            ),
+            httpx_kwargs or {},
+        )
+        self._options = options._replace(headers={**options.headers, **_lower(headers or {})})
+        if token is not None and token is not False and not isinstance(token, str):
+            raise ArgumentError("token is a string, None or False", parameter="token")
+        _token_header(token or None)  # whether it can be sent
+        self._timeouts = options.timeouts
+        self._make_protocol = partial(
+            SessionProtocol, idle_timeout=idle_timeout, max_event_size=max_event_size
         )
         self._lazy_files = download_files == "lazy"
         # None if files are left where they are.
@@ -147,7 +194,7 @@ class AsyncClient:
             None if download_files is False or self._lazy_files else _directory(download_files)
         )
         self._max_download_size = max_download_size
-        self._make_transport = transport or _default_transport
+        self._make_transport = transport or _default_transport()
         self._session_hash = str(uuid.uuid4())
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
@@ -180,8 +227,13 @@ class AsyncClient:
 
     @property
     def src(self) -> str:
-        """The app's root, with a trailing slash."""
+        """The app's root, with a trailing slash; a Space's name until `connect` has found it."""
         return self._src
+
+    @property
+    def space_id(self) -> str | None:
+        """The Space's name, ``OWNER/NAME``; None if an address was given."""
+        return self._space_id
 
     @property
     def session_hash(self) -> str:
@@ -190,10 +242,71 @@ class AsyncClient:
 
     # -- opening and closing --
 
+    @classmethod
+    async def duplicate(
+        cls,
+        from_id: str,
+        to_id: str | None = None,
+        token: str | None = None,
+        private: bool = True,
+        hardware: str | None = None,
+        secrets: Mapping[str, str] | None = None,
+        sleep_timeout: int = 5,
+        max_workers: int = 40,
+        verbose: bool = True,
+        *,
+        space_timeout: float | None = SPACE_TIMEOUT,
+    ) -> Self:
+        """Copy a Space into your account, and return a connected client of the copy.
+
+        A copy that is there already is used. Hardware other than the free one is billed
+        to you. Cancelling this ends the wait, and not what the Hub was told to do.
+
+        Args:
+            from_id: The Space to copy, ``OWNER/NAME``.
+            to_id: The copy's name. None means that of the original; without an owner,
+                it is for the account of the token.
+            token: Of the account. None means the one that is saved on this machine.
+            private: Whether only you can use the copy, if it is made now.
+            hardware: Such as ``"t4-small"``; None means that of the original. A copy
+                that is there already is changed as well.
+            secrets: Given to the copy if it is made now; if it is there already, that is
+                a UserWarning.
+            sleep_timeout: Minutes without a request after which the copy sleeps and is
+                not billed. The free hardware has a time of its own.
+            max_workers: As for the client.
+            verbose: As for the client.
+            space_timeout: As for the client: a new copy has to be built first.
+
+        Raises:
+            SpaceNotFoundError: There is no such Space, or the token may not see it.
+            SpaceDuplicationError: The Hub does not make the copy, or not like this.
+            AuthenticationError: There is no token, or the Hub does not accept it.
+            JobwireError: Whatever `connect` raises.
+        """
+        space_id = await duplicate(
+            from_id,
+            to_id,
+            token,
+            private=private,
+            hardware=hardware,
+            secrets=secrets,
+            sleep_timeout=sleep_timeout,
+            verbose=verbose,
+        )
+        client = cls(space_id, token, max_workers, verbose, space_timeout=space_timeout)
+        return await client.__aenter__()
+
     async def connect(self) -> Self:
         """Fetch the app's ``/config``, unless that was done. Every call does this itself.
 
+        Waits for a Space that is not ready, ``space_timeout`` at most.
+
         Raises:
+            SpaceError, SpaceNotFoundError, SpaceTimeoutError: The Space does not run, or
+                there is none, or it was not ready in time.
+            MissingDependencyError: ``src`` is a Space's name, and the library of the Hub
+                is not installed.
             ConnectError, ConnectionLostError, TransportTimeoutError: The server cannot
                 be reached.
             NotGradioError: There is no Gradio app.
@@ -220,6 +333,8 @@ class AsyncClient:
             self._files.close()
         for task in self._fetches:
             task.cancel()
+        if self._loading is not None:
+            self._loading.cancel()
         # Submissions that are on their way: once confirmed, the job can be stopped.
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
@@ -336,18 +451,25 @@ class AsyncClient:
         schema = await self._load()
         endpoint = schema.find(api_name, fn_index)
         named = kwargs if event_data is None else {**kwargs, _EVENT_DATA: event_data}
-        if not schema.complete and needs_info(endpoint, args, named):
+        if not schema.complete and (
+            self._oauth_token is not None or needs_info(endpoint, args, named)
+        ):
             schema = await self.schema()
             endpoint = schema.endpoints[endpoint.id]
-        fields = {}
+        fields: dict[str, Any] = {}
         if event_data is not None:
             if any(parameter.name == _EVENT_DATA for parameter in endpoint.parameters or ()):
                 kwargs = named
             else:
                 fields[_EVENT_DATA] = event_data
+        if self._oauth_token is not None and endpoint.oauth_token in ("required", "optional"):
+            fields["oauth_token"] = self._oauth_token
         transfer = self._transfer(schema)
         data = bind_arguments(endpoint, args, kwargs)
-        call = Call(endpoint, data, _lower(headers or {}), transfer, fields, schema.max_file_size)
+        own_headers = _lower(headers or {})
+        if self._space_id is not None or is_hugging_face(self._src):
+            own_headers = caller_headers() | own_headers
+        call = Call(endpoint, data, own_headers, transfer, fields, schema.max_file_size)
 
         session = self._session_for_new_jobs(schema)
         fetch, present_file = self._present_files(endpoint, transfer)
@@ -458,6 +580,7 @@ class AsyncClient:
 
     async def _fetch_config(self) -> None:
         try:
+            await self._find_app()
             reply = await self._follow_to_config()
             if reply.status == 401 and self._auth is not None:
                 await self._login(*self._auth)
@@ -468,6 +591,44 @@ class AsyncClient:
             self._loading = None
         if self._verbose:
             logger.info("loaded %s (gradio %s)", self._src, self._schema.version)
+
+    async def _find_app(self) -> None:
+        """Find the app, if a Space was named, and make what sends requests to it."""
+        transport, self._transport = self._transport, None
+        if transport is not None:  # of a try that failed
+            await transport.aclose()
+        if self._space_id is not None:
+            host = await find_running(
+                self._space_id,
+                self._token,
+                self._space_timeout,
+                self._knock,
+                verbose=self._verbose,
+            )
+            self._src = root(host)
+        self._transport = self._make_transport(await self._options_for(self._src))
+
+    async def _options_for(self, url: str) -> TransportOptions:
+        """Return the options with the token that the host of ``url`` may see."""
+        token = _token_header(await token_for(self._token, url))
+        return self._options._replace(headers={**token, **self._options.headers})
+
+    async def _knock(self, host: str) -> bool:
+        """Send a request to a Space that sleeps; return whether its app answers already."""
+        src = root(host)
+        transport = self._make_transport(await self._options_for(src))
+        try:
+            url = f"{src}config"
+            reply = await transport.request("GET", url, timeouts=_KNOCK_TIMEOUTS)
+            read_config(*reply, url=url)
+        except AuthenticationError:
+            return True  # it is the app that wants a login
+        except JobwireError:
+            return False
+        else:
+            return True
+        finally:
+            await transport.aclose()
 
     async def _follow_to_config(self) -> Response:
         """Fetch the config, following redirects that stay on the host that was named."""
@@ -499,7 +660,7 @@ class AsyncClient:
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
         if self._transport is None:
-            self._transport = self._make_transport(self._options)
+            raise LocalProtocolError("the app has not been looked for yet")
         return self._transport
 
     def _take_rendered(self, session: Session, config: bytes) -> None:
@@ -632,10 +793,14 @@ def _lower(headers: Mapping[Any, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _default_transport(options: TransportOptions) -> Transport:
+def _token_header(token: str | None) -> dict[str, str]:
+    return {} if token is None else _lower({"x-hf-authorization": f"Bearer {token}"})
+
+
+def _default_transport() -> Callable[[TransportOptions], Transport]:
     from jobwire.transports.aiohttp import AiohttpTransport
 
-    return AiohttpTransport(options)
+    return AiohttpTransport
 
 
 def _as_list(

@@ -11,6 +11,7 @@ __all__ = (
     "MAX_DOWNLOAD_SIZE",
     "MAX_EVENT_SIZE",
     "MAX_UNCLAIMED_SIZE",
+    "SPACE_TIMEOUT",
 )
 
 MAX_EVENT_SIZE = 64 * 1024 * 1024
@@ -32,3 +33,7 @@ END_TIMEOUT = 5.0
 MAX_DOWNLOAD_SIZE = 16 * 1024**3
 """Bytes of one downloaded file. Models and films are smaller; a server that never ends would
 fill the disk."""
+
+SPACE_TIMEOUT = 600.0
+"""Seconds that a Space which is not ready is waited for. Most start within a minute or
+two; one that loads a large model, or has to be built first, takes several."""

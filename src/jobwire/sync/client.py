@@ -8,7 +8,12 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from jobwire.protocol.limits import IDLE_TIMEOUT, MAX_DOWNLOAD_SIZE, MAX_EVENT_SIZE
+from jobwire.protocol.limits import (
+    IDLE_TIMEOUT,
+    MAX_DOWNLOAD_SIZE,
+    MAX_EVENT_SIZE,
+    SPACE_TIMEOUT,
+)
 
 # Everything else is loaded when the first client is made, so that a program which may
 # never call an app pays nothing for being able to.
@@ -47,17 +52,21 @@ class Client:
     def __init__(
         self,
         src: str,
-        token: str | None = None,
+        token: str | Literal[False] | None = None,
         max_workers: int = 40,
         verbose: bool = True,
         auth: tuple[str, str] | None = None,
+        httpx_kwargs: Mapping[str, Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
         download_files: str | os.PathLike[str] | Literal[False] | None = None,
         ssl_verify: bool = True,
+        analytics_enabled: bool = True,
+        oauth_token: str | None = None,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = 60.0,
         idle_timeout: float | None = IDLE_TIMEOUT,
+        space_timeout: float | None = SPACE_TIMEOUT,
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
@@ -71,18 +80,20 @@ class Client:
             max_workers,
             verbose,
             auth,
+            httpx_kwargs,
             headers=headers,
             download_files=download_files,
             ssl_verify=ssl_verify,
+            analytics_enabled=analytics_enabled,
+            oauth_token=oauth_token,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             idle_timeout=idle_timeout,
+            space_timeout=space_timeout,
             max_event_size=max_event_size,
             max_download_size=max_download_size,
             transport=transport,
         )
-        # Importing aiohttp takes longer than a loop that has jobs may be held up.
-        self._client._get_transport()
         self._loop = loop_thread()
         self._loop.adopt(self._client)
         self._client._make_file = partial(_make_file, weakref.ref(self))
@@ -92,6 +103,42 @@ class Client:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def duplicate(
+        cls,
+        from_id: str,
+        to_id: str | None = None,
+        token: str | None = None,
+        private: bool = True,
+        hardware: str | None = None,
+        secrets: Mapping[str, str] | None = None,
+        sleep_timeout: int = 5,
+        max_workers: int = 40,
+        verbose: bool = True,
+        *,
+        space_timeout: float | None = SPACE_TIMEOUT,
+    ) -> Self:
+        """Copy a Space into your account, and return a client of the copy.
+
+        Blocks until the copy runs. See `AsyncClient.duplicate`.
+        """
+        from jobwire.client.spaces import duplicate
+        from jobwire.sync.loop import loop_thread
+
+        space_id = loop_thread().run(
+            duplicate(
+                from_id,
+                to_id,
+                token,
+                private=private,
+                hardware=hardware,
+                secrets=secrets,
+                sleep_timeout=sleep_timeout,
+                verbose=verbose,
+            )
+        )
+        return cls(space_id, token, max_workers, verbose, space_timeout=space_timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.src!r})"
@@ -115,6 +162,11 @@ class Client:
     def src(self) -> str:
         """The app's root, with a trailing slash."""
         return self._client.src
+
+    @property
+    def space_id(self) -> str | None:
+        """The Space's name, ``OWNER/NAME``; None if an address was given."""
+        return self._client.space_id
 
     @property
     def session_hash(self) -> str:
