@@ -14,6 +14,7 @@ import pytest
 
 from conftest import running
 from faults import raw_server, response
+from hub import HubSpace, hub_server
 from jobwire import handle_file
 from jobwire.cli.call import parse_arguments
 from jobwire.cli.exits import ExitCode
@@ -143,6 +144,21 @@ def test_result_that_the_terminal_cannot_show(url: str) -> None:
 
 def test_address_without_scheme(url: str) -> None:
     assert run("call", url.removeprefix("http://"), "/echo", "x").stdout == "x\n"
+
+
+def test_space_by_name(url: str) -> None:
+    with hub_server() as hub:
+        hub.spaces["user/space"] = HubSpace(url, ["BUILDING", "RUNNING"])
+        done = run("call", "user/space", "/echo", "x", HF_ENDPOINT=hub.url)
+        assert (done.stdout, done.returncode) == ("x\n", 0)
+        assert "the Space user/space is BUILDING; waiting up to" in done.stderr
+        hub.spaces["user/space"].stages = ["BUILDING", "RUNNING"]
+        done = run("call", "-q", "user/space", "/echo", "x", HF_ENDPOINT=hub.url)
+        assert (done.stdout, done.stderr) == ("x\n", "")
+        assert f'"url": "{url}"' in run("api", "--json", "user/space", HF_ENDPOINT=hub.url).stdout
+        done = run("call", "user/none", "/echo", "x", HF_ENDPOINT=hub.url)
+        assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
+        assert "has no Space user/none" in done.stderr
 
 
 def test_ctrl_c_cancels_the_job(url: str) -> None:

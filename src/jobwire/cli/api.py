@@ -35,7 +35,7 @@ def api(
 ) -> None:
     """Show what an app offers: its endpoints, what they take and what they give."""
     try:
-        with connect(url, auth, token, headers, insecure) as client:
+        with connect(url, auth, token, headers, insecure, verbose=not as_json) as client:
             schema = client.schema()
     except JobwireError as error:
         print(f"jobwire: {error}", file=sys.stderr)

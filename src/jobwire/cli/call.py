@@ -83,7 +83,15 @@ def call(
     timed_out = threading.Event()
     try:
         # Only what is shown at the end is worth fetching.
-        with connect(url, auth, token, headers, insecure, download_files="lazy") as client:
+        with connect(
+            url,
+            auth,
+            token,
+            headers,
+            insecure,
+            download_files="lazy",
+            verbose=not (quiet or as_json),
+        ) as client:
             job = _submit(client, endpoint, arguments or [])
             with make_display(as_json=as_json, quiet=quiet) as display:
                 watch(job, display, timeout, timed_out)

@@ -6,12 +6,16 @@ from typing import Annotated, Literal
 
 import typer
 
+from jobwire.client.spaces import space_name
 from jobwire.exceptions import ArgumentError
 from jobwire.sync.client import Client
 
 __all__ = ("Auth", "Headers", "Insecure", "Token", "Url", "connect")
 
-Url = Annotated[str, typer.Argument(metavar="URL", help="Where the app's page opens.")]
+Url = Annotated[
+    str,
+    typer.Argument(metavar="URL", help="Where the app's page opens, or a Space's OWNER/NAME."),
+]
 Auth = Annotated[
     str | None,
     typer.Option(
@@ -23,7 +27,8 @@ Auth = Annotated[
 Token = Annotated[
     str | None,
     typer.Option(
-        envvar="JOBWIRE_TOKEN", help="Hugging Face token, for a private Space; sent to URL only."
+        envvar="JOBWIRE_TOKEN",
+        help="Hugging Face token, for a private Space; sent to URL and, for a name, the Hub only.",
     ),
 ]
 Headers = Annotated[
@@ -40,9 +45,10 @@ def connect(
     headers: list[str] | None,
     insecure: bool,
     download_files: Literal["lazy", False] = False,
+    verbose: bool = True,
 ) -> Client:
-    """Make a client from the options."""
-    if "://" not in url:
+    """Make a client from the options. Says on standard error that a Space is waited for."""
+    if "://" not in url and space_name(url) is None:
         url = f"http://{url}"  # as browsers do
     user, colon, password = (auth or "").partition(":")
     if auth and not colon:
@@ -60,4 +66,5 @@ def connect(
         headers=pairs,
         download_files=download_files,
         ssl_verify=not insecure,
+        verbose=verbose,
     )
