@@ -744,9 +744,43 @@ def test_generator_among_others_is_stopped_at_its_first_output(session: Session)
     assert session.actions() == []
     session.feed(generating("a", 1))
     assert session.actions() == [StopJob("a", NO_FUNCTION)]
-    session.feed(generating("a", []), completed("b", 1))
+    session.feed(generating("a", []))  # was on its way
     assert session.actions() == []
+    session.feed(stopped("a"), completed("b", 1))
+    # Now that it harms nobody, to be sure.
+    assert session.actions() == [StopJob("a", 5)]
     assert b.outputs.result == 1
+
+
+def test_generator_that_the_server_starts_anew_is_stopped_again(session: Session) -> None:
+    # Its cancel came between two steps.
+    a, _b = session.start("a", "b", fn_index=5)
+    session.opened()
+    session.feed(starts("a"), generating("a", 1))
+    session.cancel(a, session.now)
+    assert session.actions() == [StopJob("a", NO_FUNCTION)]
+    session.feed(generating("a", 2), stopped("a"))
+    assert session.actions() == []
+    for _ in range(2):
+        session.feed(generating("a", 1))
+        assert session.actions() == [StopJob("a", NO_FUNCTION)]
+        session.feed(generating("a", 2), stopped("a"))
+    session.feed(completed("a", 3), generating("a", 4))  # it came to its own end
+    assert session.actions() == []
+
+
+def test_one_request_stops_what_many_cancels_may_have_left(session: Session) -> None:
+    jobs = session.start(*"abcdef", fn_index=5)
+    session.opened()
+    for event_id in "abcd":
+        session.feed(starts(event_id), generating(event_id, 1))
+    for job in jobs:
+        session.cancel(job, session.now)
+    stops = session.actions()
+    assert [stop for stop in stops if stop.fn_index == 5] == [StopJob("a", 5)]
+    session.feed(*map(stopped, "abcdef"), CLOSE_STREAM)
+    session.receive_eof(session.now)
+    assert session.actions() == []  # nobody waits for a stream
 
 
 def test_function_among_others_is_stopped_when_they_ended(session: Session) -> None:

@@ -108,6 +108,24 @@ def _double(event_id: str) -> RemoteProtocolError:
     )
 
 
+@dataclass(slots=True)
+class _Abandoned:
+    """A job that was cancelled here, but perhaps not stopped on the server.
+
+    Attributes:
+        fn_index: Its function.
+        running: It runs, as far as we have heard.
+        closing: The server was asked to close its generator. Should that come between two
+            steps, the server starts the function from its beginning (6.14 to 6.31).
+        closed: The server has said that it did.
+    """
+
+    fn_index: int
+    running: bool
+    closing: bool = False
+    closed: bool = False
+
+
 class _Stream(Enum):
     CLOSED = auto()
     OPENING = auto()
@@ -157,9 +175,7 @@ class SessionProtocol:
         self._overflowed: set[JobMachine] = set()  # of those: messages had to be dropped
         self._jobs: dict[str, JobMachine] = {}  # accepted, and not settled
         self._running: Counter[int] = Counter()  # of _jobs, by function
-        # Cancelled here, but perhaps not stopped on the server: event id -> (function,
-        # whether it runs).
-        self._abandoned: dict[str, tuple[int, bool]] = {}
+        self._abandoned: dict[str, _Abandoned] = {}  # by event id
         self._unclaimed: dict[str, list[tuple[Message, int]]] = {}
         self._unclaimed_size = 0
 
@@ -396,18 +412,26 @@ class SessionProtocol:
                 if ran:
                     self._running[job.fn_index] -= 1
                 self._stop_abandoned(job.fn_index)
-        elif event_id in self._abandoned:
-            fn_index, running = self._abandoned[event_id]
-            if isinstance(message, ProcessCompleted):
-                # The answer to a cancel is a success without data; what runs, runs on.
-                output = message.output
-                empty = isinstance(output.data, UnsetType) and isinstance(output.error, UnsetType)
-                if not (running and empty and message.success is not False):
-                    del self._abandoned[event_id]
-            elif isinstance(message, (ProcessStarts, ProcessGenerating)):
+        elif (abandoned := self._abandoned.get(event_id)) is not None:
+            self._route_abandoned(message, event_id, abandoned)
+
+    def _route_abandoned(self, message: Message, event_id: str, job: _Abandoned) -> None:
+        if isinstance(message, ProcessCompleted):
+            output = message.output
+            empty = isinstance(output.data, UnsetType) and isinstance(output.error, UnsetType)
+            if not (empty and message.success is not False):
                 del self._abandoned[event_id]
-                yielded = isinstance(message, ProcessGenerating)
-                self._stop(event_id, fn_index, running=True, yielded=yielded)
+            # The answer to a cancel is a success without data; what runs, runs on.
+            elif job.closing:
+                job.closed = True
+            elif not job.running:
+                del self._abandoned[event_id]
+        elif isinstance(message, (ProcessStarts, ProcessGenerating)):
+            if job.closing and not job.closed:
+                return  # it was on its way
+            del self._abandoned[event_id]
+            yielded = isinstance(message, ProcessGenerating)
+            self._stop(event_id, job.fn_index, running=True, yielded=yielded)
 
     def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
         # The session broke, or was closed, while the job was on its way. The server
@@ -489,14 +513,13 @@ class SessionProtocol:
         elif self._dialect.precise_cancel:
             if not running or yielded:
                 self._actions.append(StopJob(event_id, NO_FUNCTION))
-            if yielded:
-                return
             # If it was just about to start, that came too late; we shall hear of it.
         elif running and not self._running[fn_index]:
             self._actions.append(StopJob(event_id, fn_index))
             return
         # else: it runs all the same when its turn comes; then it can be stopped.
-        self._abandoned[event_id] = (fn_index, running)
+        closing = self._dialect.precise_cancel and yielded
+        self._abandoned[event_id] = _Abandoned(fn_index, running, closing)
 
     def _others(self, fn_index: int) -> bool:
         """Whether somebody waits for a job of the function."""
@@ -506,16 +529,26 @@ class SessionProtocol:
 
     def _stop_abandoned(self, fn_index: int) -> None:
         """Stop the cancelled jobs that ran on for the sake of others of the function."""
-        if self._abandoned and not self._running[fn_index]:
-            for event_id, (other_index, running) in list(self._abandoned.items()):
-                if other_index == fn_index and running:
-                    del self._abandoned[event_id]
-                    self._stop(event_id, fn_index, running=True)
+        if not self._abandoned or self._running[fn_index]:
+            return
+        running = {id: job for id, job in self._abandoned.items() if job.fn_index == fn_index}
+        running = {id: job for id, job in running.items() if job.running}
+        if running and not self._others(fn_index):
+            # Whatever is sent for one stops all; also the generator that was to be closed,
+            # of which nobody can tell whether it was.
+            for event_id in running:
+                del self._abandoned[event_id]
+            self._actions.append(StopJob(next(iter(running)), fn_index))
+            return
+        for event_id, job in running.items():
+            if not job.closing:
+                del self._abandoned[event_id]
+                self._stop(event_id, fn_index, running=True)
 
     # -- the stream --
 
     def _open_if_needed(self, now: float) -> None:
-        wanted = self._jobs or self._abandoned
+        wanted = self._jobs or any(not job.closing for job in self._abandoned.values())
         if wanted and self._stream is _Stream.CLOSED and self._open_at is None:
             self._stream = _Stream.OPENING
             self._heard_at = now
