@@ -144,10 +144,10 @@ def test_name_of_a_stream(name: str | None, called: str) -> None:
 @pytest.mark.parametrize(
     ("data", "whether"),
     [
-        ({"is_stream": True, "url": "u"}, True),
-        ({"is_stream": True, "url": None}, False),
-        ({"is_stream": False, "url": "u"}, False),
-        ({"url": "u"}, False),
+        ({"is_stream": True, "path": "s/1/2/playlist.m3u8"}, True),
+        ({"is_stream": True, "path": "s/1/2"}, False),
+        ({"is_stream": False, "path": "s/1/2/playlist.m3u8"}, False),
+        ({"path": "s/1/2/playlist.m3u8"}, False),
     ],
 )
 def test_what_is_a_stream(data: Any, whether: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from jobwire.client.addresses import join, same_place
 from jobwire.client.files import LocalFile
@@ -200,8 +200,7 @@ class FileTransfer:
         """
         path = str(data["path"])
         if is_media_stream(data):
-            below = urlsplit(data["url"]).path.partition("/stream/")[2]
-            return f"{self._api}stream/{below}"
+            return f"{self._api}stream/{quote(path)}"
         if is_url(path) and same_place(self._api, path):
             return path
         return f"{self._api}{file_path(path)}"

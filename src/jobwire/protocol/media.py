@@ -32,8 +32,11 @@ class Playlist(NamedTuple):
 
 
 def is_media_stream(data: Mapping[str, Any]) -> bool:
-    """Whether a FileData is that of a stream: its ``url`` is a playlist's."""
-    return data.get("is_stream") is True and isinstance(data.get("url"), str)
+    """Whether a FileData is that of a stream: its ``path`` is a playlist's, below ``stream/``.
+
+    Servers before 5.0 stream the bytes themselves, which can be read only once.
+    """
+    return data.get("is_stream") is True and str(data.get("path")).endswith(".m3u8")
 
 
 def media_name(data: Mapping[str, Any]) -> str:
