@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobwire.client.job import AsyncJob
     from jobwire.client.result import AsyncFileResult
     from jobwire.exceptions import (
+        AddressError,
         AppError,
         ArgumentError,
         AuthenticationError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = (
+    "AddressError",
     "App",
     "AppError",
     "AppSchema",

@@ -5,6 +5,7 @@
     JobwireError
     ├── TransportError                    the network
     │   ├── ConnectError                  no connection; nothing was sent
+    │   │   └── AddressError              there can be none (also a ValueError)
     │   ├── TransportTimeoutError         a deadline passed (also a TimeoutError)
     │   └── ConnectionLostError           lost after the request was sent
     ├── ProtocolError                     somebody broke the wire protocol
@@ -43,6 +44,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 __all__ = (
+    "AddressError",
     "AppError",
     "ArgumentError",
     "AuthenticationError",
@@ -100,6 +102,10 @@ class TransportError(JobwireError):
 
 class ConnectError(TransportError):
     """No connection could be made, so the server saw nothing of the request."""
+
+
+class AddressError(ConnectError, ValueError):
+    """What was given as an app's address is none."""
 
 
 class TransportTimeoutError(TransportError, TimeoutError):

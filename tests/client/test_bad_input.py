@@ -38,7 +38,7 @@ def app(stream: Any, join: Any = JOIN, **fields: Any) -> dict[str, Any]:
     "src", ["", "localhost:7860", "localhost/app", "space", "ftp://x/", "http://", "https:///x"]
 )
 def test_address_that_is_none(src: str) -> None:
-    with pytest.raises(jobwire.ConnectError, match="address"):
+    with pytest.raises(jobwire.AddressError, match="address"):
         Client(src)
 
 

@@ -366,6 +366,12 @@ def test_plain_dict_never_makes_the_client_read_a_file(note: Path) -> None:
         assert "/gradio_api/upload" not in server.paths()
 
 
+def test_copy_of_what_handle_file_returned_is_explained(app: Client, note: Path) -> None:
+    with pytest.raises(jobwire.AppError) as caught:
+        app.predict({**handle_file(note), "size": 20}, api_name="/describe")
+    assert "handle_file" in caught.value.__notes__[0]
+
+
 # -- what goes wrong on the way --
 
 

@@ -615,6 +615,12 @@ def test_info_leaves_the_first_schema_as_it_was() -> None:
     assert not schema.complete
 
 
+def test_name_that_is_none_names_nothing() -> None:
+    name: Any = False  # as an app hides an endpoint
+    with pytest.raises(EndpointNotFoundError, match="/False"):
+        read_schema(NEWEST).find(name)
+
+
 # -- what a function renders --
 
 

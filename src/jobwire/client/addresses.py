@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import unquote, urljoin, urlsplit
 
-from jobwire.exceptions import ConnectError
+from jobwire.exceptions import AddressError
 
 __all__ = ("join", "root", "same_place", "split_credentials")
 
@@ -50,7 +50,7 @@ def root(src: str) -> str:
     except ValueError:
         parts, usable = None, False
     if parts is None or not usable:
-        raise ConnectError(
+        raise AddressError(
             f"{src.rpartition('@')[2]!r} is no address of an app; give the one at which its page "
             "opens, such as http://127.0.0.1:7860 or https://OWNER-NAME.hf.space, or a Space's "
             "name, OWNER/NAME"

@@ -11,7 +11,7 @@ from jobwire.client.result import AsyncFileResult
 from jobwire.client.tasks import all_of
 from jobwire.client.transfer import FileTransfer
 from jobwire.exceptions import ArgumentError
-from jobwire.protocol.files import FILE_META, FileInput, file_name, is_url, replace_values
+from jobwire.protocol.files import FILE_META, FileInput, file_name, is_file, is_url, replace_values
 from jobwire.protocol.media import is_media_stream
 from jobwire.protocol.payload import encode_body
 from jobwire.protocol.schema import Endpoint
@@ -22,6 +22,9 @@ __all__ = ("Call",)
 
 class Call:
     """What one job sends.
+
+    Attributes:
+        names_server_files: There are files among the arguments that the server is to have.
 
     Args:
         endpoint: What is called.
@@ -62,6 +65,8 @@ class Call:
             return file
 
         replace_values(self._data, _is_input, look)
+        self.names_server_files = False
+        replace_values(self._data, is_file, self._note_server_file)
         self.encode("")  # for what it raises
 
     @property
@@ -104,6 +109,10 @@ class Call:
 
         self._data = replace_values(self._data, _is_input, name_sent)
         self._files = {}
+
+    def _note_server_file(self, file: dict[str, Any]) -> dict[str, Any]:
+        self.names_server_files |= not isinstance(file, FileInput)
+        return file
 
     def _name(self, argument: str, file: Any) -> dict[str, Any]:
         """Return what names a file for the server, or what is still to be sent."""

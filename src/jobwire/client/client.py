@@ -35,6 +35,7 @@ from jobwire.client.tasks import run_soon
 from jobwire.client.transfer import FileTransfer
 from jobwire.client.zerogpu import caller_headers
 from jobwire.exceptions import (
+    AppError,
     ArgumentError,
     AuthenticationError,
     ClientClosedError,
@@ -132,7 +133,7 @@ class AsyncClient:
         transport: Makes what sends the requests; None means aiohttp.
 
     Raises:
-        ConnectError: ``src`` is no address. (The address is first used by `connect`.)
+        AddressError: ``src`` is no address. (It is first used by `connect`.)
         ArgumentError: A header cannot be sent, or ``httpx_kwargs`` has something that
             has no meaning here.
         ValueError: ``max_workers`` is less than 1.
@@ -482,6 +483,8 @@ class AsyncClient:
         job = AsyncJob(self, machine, session, fetch)
         for callback in _as_list(result_callbacks):
             job.add_done_callback(partial(_call_with_result, callback))
+        if call.names_server_files:
+            job.add_done_callback(_explain_refused_file)
         session.register(job, machine)
         run_soon(self._tasks, self._deliver(job, machine, call))
         return job
@@ -809,6 +812,15 @@ def _as_list(
     if callbacks is None:
         return ()
     return [callbacks] if callable(callbacks) else callbacks
+
+
+def _explain_refused_file(job: AsyncJob) -> None:
+    error = job._machine.error
+    if isinstance(error, AppError) and "not uploaded by a user" in error.message:
+        error.add_note(
+            "A file of this machine is uploaded if what handle_file() returned is passed as it "
+            "is. A plain dict, such as a copy of that, names a file that the server has."
+        )
 
 
 def _call_with_result(callback: Callable[..., object], job: AsyncJob) -> None:

@@ -182,7 +182,7 @@ class AppSchema(NamedTuple):
         public = [endpoint for endpoint in offered if endpoint.visibility == "public"]
         names = [endpoint.label for endpoint in public]
         if api_name is not None:
-            wanted = "/" + api_name.lstrip("/")
+            wanted = "/" + str(api_name).lstrip("/")
             for endpoint in offered:
                 if endpoint.api_name == wanted:
                     return endpoint
