@@ -1,7 +1,9 @@
 """Networks that fail, and servers that talk nonsense; over real sockets."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import socket
 import ssl
@@ -158,11 +160,77 @@ HANG = object()
 """In place of an answer: none, and the connection stays open."""
 
 
-class RawServer:
-    """Answers each path with given bytes.
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
-    ``routes`` maps the start of a path to an answer: bytes, `HANG`, or a function of
-    the request's body that returns one of these.
+
+class RawConnection:
+    """A connection on which a script talks, once the head of the request was read."""
+
+    def __init__(self, reader: Reader, writer: Writer, path: str, headers: dict[str, str]) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.path = path
+        self.headers = headers
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def wait_for_eof(self) -> None:
+        while await self._reader.read(65536):
+            pass
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    # -- as a WebSocket --
+
+    async def upgrade(self) -> None:
+        key = self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest())
+        await self.write(
+            b"HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+            b"sec-websocket-accept: %b\r\n\r\n" % accept
+        )
+
+    async def send(self, message: str | bytes | dict[str, Any], opcode: int = TEXT) -> None:
+        if isinstance(message, dict):
+            message = json.dumps(message)
+        data = message.encode() if isinstance(message, str) else message
+        size = len(data)
+        head = bytes([0x80 | opcode])
+        head += bytes([size]) if size < 126 else b"\x7e" + struct.pack("!H", size)
+        await self.write(head + data)
+
+    async def close(self, code: int = 1000) -> None:
+        await self.send(struct.pack("!H", code), CLOSE)
+
+    async def receive(self) -> tuple[int, bytes]:
+        """Return the opcode and the data of the next frame."""
+        first, second = await self._reader.readexactly(2)
+        assert second & 0x80, "clients mask what they send"
+        size = second & 0x7F
+        if size == 126:
+            (size,) = struct.unpack("!H", await self._reader.readexactly(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", await self._reader.readexactly(8))
+        mask = await self._reader.readexactly(4)
+        data = await self._reader.readexactly(size)
+        return first & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+
+    async def receive_json(self) -> Any:
+        return json.loads((await self.receive())[1])
+
+
+class RawServer:
+    """Answers each path with given bytes, or by a script.
+
+    ``routes`` maps the start of a path to an answer: bytes, `HANG`, a function of the
+    request's body that returns one of these, or a coroutine function that is given the
+    `RawConnection`, which is closed when it returns.
     """
 
     def __init__(self, routes: dict[str, Any], tls: ssl.SSLContext | None = None) -> None:
@@ -182,6 +250,9 @@ class RawServer:
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             self.requests.append((method, path, headers, body))
             answer = self.answer(method, path, headers, body)
+            if asyncio.iscoroutinefunction(answer):
+                await answer(RawConnection(reader, writer, path, headers))
+                return
             if answer is HANG:
                 await asyncio.sleep(3600)
             writer.write(answer)
@@ -194,7 +265,8 @@ class RawServer:
             (answer for start, answer in self._routes.items() if path.startswith(start)),
             response("nothing here", 404),
         )
-        return answer(body) if callable(answer) else answer
+        script = asyncio.iscoroutinefunction(answer)
+        return answer(body) if callable(answer) and not script else answer
 
     def paths(self) -> list[str]:
         return [path.partition("?")[0] for _, path, _, _ in self.requests]

@@ -121,7 +121,8 @@ class ConnectionLostError(TransportError):
 
     Attributes:
         event_id: The server's id of the job; None if the connection broke before
-            the server confirmed the job, which then may or may not be running.
+            the server confirmed the job, which then may or may not be running, or if
+            the server gives none (before gradio 4.9).
         outputs: The outputs that had arrived, oldest first. A list, built when it
             is asked for.
     """
@@ -186,7 +187,7 @@ class UnsupportedProtocolError(RemoteProtocolError, ValueError):
     """The server speaks a protocol that jobwire does not know.
 
     Attributes:
-        protocol: The name that the server gave, such as ``"ws"``.
+        protocol: The name that the server gave.
         version: The server's Gradio version.
     """
 

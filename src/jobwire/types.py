@@ -26,7 +26,9 @@ class Status(Enum):
     IN_QUEUE = "IN_QUEUE"
     """Waiting; ``rank`` says for how many others."""
     SENDING_DATA = "SENDING_DATA"
-    """Never reported by the protocols of gradio 4.9 and later."""
+    """Files among its arguments are being sent, before anything else; ``progress_data`` says
+    how much. Before gradio 4.9 also, without that: its turn has come, and the server asked
+    for the arguments."""
     PROCESSING = "PROCESSING"
     """Running."""
     PROGRESS = "PROGRESS"

@@ -79,3 +79,30 @@ def nan():
 
 def even_only(n):
     return n
+
+
+RAN = []
+
+
+def traced(seconds, tag):
+    RAN.append(tag)
+    time.sleep(float(seconds))
+    return tag
+
+
+def ran():
+    return " ".join(RAN)
+
+
+def pair(lefts, rights):
+    if "bad" in lefts:
+        raise ValueError("a bad pair")
+    both = zip(lefts, rights, strict=True)
+    return [f"{left}+{right}" for left, right in both], list(map(len, lefts))
+
+
+def tally(n, delay, state):
+    for i in range(int(n)):
+        time.sleep(float(delay))
+        state = (state or 0) + 1
+        yield f"{i}/{state}", state

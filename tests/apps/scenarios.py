@@ -1,6 +1,6 @@
 """A Gradio app with one endpoint for each thing that a client has to cope with.
 
-Runs on gradio 4.10 to 6: ``python scenarios.py PORT [--auth] [--max-size N] [--mount]``.
+Runs on gradio 3.41 to 6: ``python scenarios.py PORT [--auth] [--max-size N] [--mount] ...``.
 """
 
 import argparse
@@ -21,10 +21,14 @@ from functions import (
     mixed,
     nan,
     none,
+    pair,
     plain,
+    ran,
     remember,
     slow,
     tables,
+    tally,
+    traced,
     two,
 )
 
@@ -60,7 +64,7 @@ def fail_late(n):
     raise gr.Error("failed after outputs")
 
 
-def build():
+def build(extras=False, queue=True):
     with gr.Blocks() as demo:
         a, b = gr.Textbox(label="a"), gr.Textbox(label="b", value="3")
         n, d = gr.Number(label="n"), gr.Number(label="delay", value=0)
@@ -73,6 +77,8 @@ def build():
 
         def on(fn, inputs, outputs, **kwargs):
             kwargs.setdefault("api_name", fn.__name__)
+            if MAJOR < 4:  # one line for the whole app, see `queue`
+                kwargs = {key: kwargs[key] for key in kwargs if "concurrency" not in key}
             button.click(fn, inputs, outputs, **kwargs)
 
         on(echo, a, out, concurrency_limit=40)
@@ -86,7 +92,8 @@ def build():
         on(mixed, None, [out, js])
         on(slow, [n, a], out, concurrency_limit=1)
         on(slow, [n, a], out, concurrency_limit=4, api_name="slow_wide", concurrency_id="wide")
-        on(steps, n, out)
+        if queue:  # it tells its progress, which gradio 3 then insists on
+            on(steps, n, out)
         on(logs, a, out)
         on(fail, a, out)
         on(fail_late, n, out)
@@ -95,6 +102,11 @@ def build():
         on(nan, None, js)
         on(echo, a, out, api_name="direct", queue=False)
         on(echo, a, out, api_name=False)
+        if extras:
+            on(traced, [n, a], out, concurrency_limit=1)
+            on(ran, None, out, queue=False)
+            on(pair, [a, b], [out, out2], batch=True)
+            on(tally, [n, d, counter], [out, counter], concurrency_limit=4)
         if (MAJOR, MINOR) >= (5, 45):
             button.click(
                 even_only,
@@ -106,6 +118,11 @@ def build():
     return demo
 
 
+def queue(demo, max_size, workers):
+    options = {"concurrency_count": workers} if MAJOR < 4 else {}
+    return demo.queue(max_size=max_size, **options)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
@@ -113,8 +130,13 @@ if __name__ == "__main__":
     parser.add_argument("--max-size", type=int)
     parser.add_argument("--mount", action="store_true")
     parser.add_argument("--hide-errors", action="store_true")
+    parser.add_argument("--extras", action="store_true")
+    parser.add_argument("--no-queue", action="store_true")
+    parser.add_argument("--workers", type=int, default=4, help="before gradio 4, for all functions")
     options = parser.parse_args()
-    demo = build().queue(max_size=options.max_size)
+    demo = build(options.extras, not options.no_queue)
+    if not options.no_queue:
+        demo = queue(demo, options.max_size, options.workers)
     if options.mount:
         import uvicorn
         from fastapi import FastAPI

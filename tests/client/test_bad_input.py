@@ -138,15 +138,9 @@ def test_host_that_accepts_and_says_nothing() -> None:
             id="redirect in a circle",
         ),
         pytest.param(
-            response(config(protocol="ws", version="3.50.2")),
+            response(config(protocol="carrier-pigeon", version="9.1")),
             jobwire.UnsupportedProtocolError,
-            "3.50.2",
-            id="ws",
-        ),
-        pytest.param(
-            response(config(protocol="carrier-pigeon")),
-            jobwire.UnsupportedProtocolError,
-            "carrier-pigeon",
+            "9.1",
             id="unheard of",
         ),
     ],

@@ -8,6 +8,9 @@ from jobwire.protocol.schema import AppSchema, parse_config
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 
+OLD_VERSIONS = ("3.41.2", "3.50.2", "4.0.2")
+"""Those that give each job a connection."""
+
 VERSIONS = ("4.10.0", "4.20.1", "4.21.0", "4.44.1", "5.50.0", "6.31.0")
 
 
@@ -17,16 +20,16 @@ class RecordedJob(NamedTuple):
     api_name: str
     fn_index: int
     data: list[Any]
-    reply: dict[str, Any]
     event_id: str
     outputs: list[list[Any]]
     outcome: dict[str, Any]
+    reply: dict[str, Any] = {}  # noqa: RUF012
     logs: list[list[str]] = []  # noqa: RUF012
     progress: dict[str, Any] | None = None
 
 
 class Recording(NamedTuple):
-    """One event stream and its jobs."""
+    """One connection's event stream, or messages line by line, and its jobs."""
 
     version: str
     name: str
@@ -43,7 +46,8 @@ def read_json(version: str, name: str) -> Any:
 
 def read_recording(version: str, name: str) -> Recording:
     jobs = tuple(RecordedJob(**job) for job in read_json(version, name)["jobs"])
-    return Recording(version, name, (VECTORS / version / f"{name}.sse").read_bytes(), jobs)
+    kind = "ws" if version.startswith("3.") else "sse"
+    return Recording(version, name, (VECTORS / version / f"{name}.{kind}").read_bytes(), jobs)
 
 
 def read_schema(version: str) -> AppSchema:
@@ -52,8 +56,14 @@ def read_schema(version: str) -> AppSchema:
     return parse_config(config, url="http://test/").with_info(info)
 
 
-RECORDINGS = [
-    read_recording(version, path.stem)
-    for version in VERSIONS
-    for path in sorted((VECTORS / version).glob("*.sse"))
-]
+def read_recordings(*versions: str) -> list[Recording]:
+    return [
+        read_recording(version, path.stem)
+        for version in versions
+        for path in sorted((VECTORS / version).iterdir())
+        if path.suffix != ".json"
+    ]
+
+
+RECORDINGS = read_recordings(*VERSIONS)
+OLD_RECORDINGS = read_recordings(*OLD_VERSIONS)

@@ -6,8 +6,20 @@ from jobwire.exceptions import UnsupportedProtocolError
 from jobwire.protocol.dialects import Dialect, parse_version, select_dialect
 
 NEWEST = Dialect(
-    diffs=True, announces_close=True, resumable=False, cancel="cancel", precise_cancel=True
+    carrier="session stream",
+    diffs=True,
+    announces_close=True,
+    resumable=False,
+    cancel="cancel",
+    precise_cancel=True,
+    batches=True,
 )
+V3 = NEWEST._replace(precise_cancel=False)
+OLD_V3 = V3._replace(cancel="reset")
+V2 = OLD_V3._replace(announces_close=False, resumable=True)
+V1 = V2._replace(diffs=False, resumable=False)
+SSE = V1._replace(carrier="job stream", batches=False)
+WS = V1._replace(carrier="websocket")
 
 
 @pytest.mark.parametrize(
@@ -40,19 +52,27 @@ def test_version_of_absurd_length_is_an_answer_like_any_other() -> None:
 @pytest.mark.parametrize(
     ("protocol", "version", "dialect"),
     [
-        ("sse_v1", "4.9.0", Dialect(False, False, False, "reset", False)),
-        ("sse_v1", "4.16.0", Dialect(False, False, False, "reset", False)),
-        ("sse_v2", "4.17", Dialect(True, False, True, "reset", False)),
-        ("sse_v2", "4.20.1", Dialect(True, False, True, "reset", False)),
-        ("sse_v2.1", "4.21.0", Dialect(True, False, True, "reset", False)),
-        ("sse_v3", "4.22.0", Dialect(True, True, True, "reset", False)),
-        ("sse_v3", "4.23.99", Dialect(True, True, True, "reset", False)),
-        ("sse_v3", "4.24", Dialect(True, True, False, "reset", False)),
-        ("sse_v3", "4.24.0", Dialect(True, True, False, "reset", False)),
-        ("sse_v3", "4.30.5", Dialect(True, True, False, "reset", False)),
-        ("sse_v3", "4.31", Dialect(True, True, False, "cancel", False)),
-        ("sse_v3", "5.50.0", Dialect(True, True, False, "cancel", False)),
-        ("sse_v3", "6.13.0", Dialect(True, True, False, "cancel", False)),
+        (None, "3.23.0\n", WS),
+        ("", "3.50.2", WS),
+        ("ws", "3.50.2", WS),
+        (None, "3.9", WS),
+        ("sse", "4.0.2", SSE),
+        ("sse", "4.8.0", SSE),
+        ("sse_v1", "4.9.0", V1._replace(batches=False)),
+        ("sse_v1", "4.10.0", V1._replace(batches=False)),
+        ("sse_v1", "4.11", V1),
+        ("sse_v1", "4.16.0", V1),
+        ("sse_v2", "4.17", V2),
+        ("sse_v2", "4.20.1", V2),
+        ("sse_v2.1", "4.21.0", V2),
+        ("sse_v3", "4.22.0", OLD_V3._replace(resumable=True)),
+        ("sse_v3", "4.23.99", OLD_V3._replace(resumable=True)),
+        ("sse_v3", "4.24", OLD_V3),
+        ("sse_v3", "4.24.0", OLD_V3),
+        ("sse_v3", "4.30.5", OLD_V3),
+        ("sse_v3", "4.31", V3),
+        ("sse_v3", "5.50.0", V3),
+        ("sse_v3", "6.13.0", V3),
         ("sse_v3", "6.14", NEWEST),
         ("sse_v3", "6.31.0\n", NEWEST),
         ("sse_v3", "10.0.0", NEWEST),
@@ -61,32 +81,21 @@ def test_version_of_absurd_length_is_an_answer_like_any_other() -> None:
         ("sse_new", "6.31.0", NEWEST),
     ],
 )
-def test_dialect_of_a_server(protocol: str, version: str, dialect: Dialect) -> None:
+def test_dialect_of_a_server(protocol: str | None, version: str, dialect: Dialect) -> None:
     assert select_dialect(protocol, version) == dialect
 
 
-@pytest.mark.parametrize(
-    ("protocol", "version", "name"),
-    [
-        (None, "3.23.0\n", "ws"),
-        ("", "3.50.2", "ws"),
-        ("ws", "3.50.2", "ws"),
-        ("sse", "4.0.2", "sse"),
-        ("grpc", "9.0.0", "grpc"),
-    ],
-)
-def test_protocols_of_others_are_refused_by_name(
-    protocol: str | None, version: str, name: str
-) -> None:
-    with pytest.raises(UnsupportedProtocolError, match="jobwire speaks sse_v1 to sse_v3") as caught:
-        select_dialect(protocol, version)
-    assert caught.value.protocol == name
-    assert caught.value.version == version.strip()
-    assert repr(name) in str(caught.value)
-    assert f"gradio {version.strip()}" in str(caught.value)
+@pytest.mark.parametrize("protocol", ["grpc", "SSE", "ssev1", "sse-v1"])
+def test_protocols_of_others_are_refused_by_name(protocol: str) -> None:
+    with pytest.raises(UnsupportedProtocolError, match="jobwire speaks ws, sse and") as caught:
+        select_dialect(protocol, "9.0.0\n")
+    assert caught.value.protocol == protocol
+    assert caught.value.version == "9.0.0"
+    assert repr(protocol) in str(caught.value)
+    assert "gradio 9.0.0)" in str(caught.value)
 
 
 def test_refused_server_without_a_version_is_said_to_have_none() -> None:
     with pytest.raises(UnsupportedProtocolError, match="gradio of unknown version") as caught:
-        select_dialect("sse", " ")
+        select_dialect("grpc", " ")
     assert caught.value.version == ""

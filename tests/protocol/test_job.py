@@ -26,6 +26,7 @@ from jobwire.protocol.messages import (
     ProcessCompleted,
     ProcessStarts,
     Progress,
+    SendData,
     UnexpectedError,
     UnknownMessage,
     decode_message,
@@ -85,6 +86,7 @@ def complete(job: JobMachine) -> bool:
 
 SIGNALS: dict[Signal, Callable[[JobMachine], bool]] = {
     Signal.ESTIMATE: lambda job: job.receive(Estimation(rank=1, queue_size=2), 9.0),
+    Signal.SEND: lambda job: job.receive(SendData(), 9.0),
     Signal.START: lambda job: job.receive(ProcessStarts(eta=1.0), 9.0),
     Signal.SETTLE: settle,
     Signal.COMPLETE: complete,
@@ -297,6 +299,31 @@ def test_second_completion_changes_nothing() -> None:
     job = make_job(State.COMPLETED)
     assert not job.receive(parse(completed(["other"])), 9.0)
     assert job.outputs.result == "done"
+
+
+def test_turn_of_a_job_ends_its_waiting_and_may_tell_its_id() -> None:
+    job = make_job(State.SUBMITTING)
+    job.accept(None, 1.0)
+    job.receive(Estimation(rank=3, queue_size=4, rank_eta=2.0), 2.0)
+    assert job.receive(SendData(event_id="e1"), 3.0)
+    assert (job.state, job.code, job.event_id) == (State.QUEUED, Status.SENDING_DATA, "e1")
+    assert (job.rank, job.queue_size, job.eta) == (None, None, 2.0)
+    job.receive(SendData(), 4.0)
+    assert job.event_id == "e1"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(State.SUBMITTING, "not confirmed by the server"), (State.ACCEPTED, "gave no id")],
+)
+def test_lost_job_without_an_id_says_why_it_has_none(state: State, words: str) -> None:
+    job = make_job(State.SUBMITTING)
+    if state is State.ACCEPTED:
+        job.accept(None, 1.0)
+    job.lose("cut", 2.0)
+    assert isinstance(job.error, ConnectionLostError)
+    assert words in str(job.error)
+    assert job.error.event_id is None
 
 
 def test_completion_with_unset_fields_is_a_success() -> None:

@@ -27,6 +27,9 @@ from jobwire.protocol.messages import (
     ProcessStarts,
     ProcessStreaming,
     Progress,
+    QueueFull,
+    SendData,
+    SendHash,
     UnexpectedError,
     UnknownMessage,
     decode_message,
@@ -66,6 +69,9 @@ EXAMPLES: dict[str, Any] = {
     "completed as cancelled": ProcessCompleted("id", Output(), success=True),
     "heartbeat": Heartbeat(),
     "close_stream": CloseStream(),
+    "send_hash": SendHash(),
+    "send_data": SendData(event_id="e1"),
+    "queue_full": QueueFull(),
     "unexpected_error": UnexpectedError(
         None, message="404: Not Found", session_not_found=True, success=False
     ),

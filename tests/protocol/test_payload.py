@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import VERSIONS, read_schema
+from recorded import OLD_VERSIONS, VERSIONS, read_schema
 from strategies import Json, json_values
 
 from jobwire.exceptions import ArgumentError
-from jobwire.protocol.payload import bind_arguments, encode_body, needs_info, presenter
+from jobwire.protocol.payload import (
+    batch_body,
+    bind_arguments,
+    encode_body,
+    extend_body,
+    needs_info,
+    presenter,
+)
 from jobwire.protocol.schema import Component, Endpoint, Parameter
 
 
@@ -144,13 +151,13 @@ def test_skipped_inputs_get_null_at_their_place(inputs: str, data: list[Any]) ->
     assert bind_arguments(make_endpoint(inputs, "a b"), [], {"b": 2, "a": 1}) == data
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLD_VERSIONS + VERSIONS)
 def test_state_in_the_middle_of_a_real_endpoint(version: str) -> None:
     endpoint = read_schema(version).find("between")
     assert bind_arguments(endpoint, ["x", "y"], {}) == ["x", None, "y"]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLD_VERSIONS + VERSIONS)
 def test_names_and_defaults_of_a_real_endpoint(version: str) -> None:
     plain = read_schema(version).find("plain")
     assert bind_arguments(plain, [], {"b": "y", "a": "x"}) == ["x", "y"]
@@ -232,13 +239,28 @@ def test_given_values_stay_in_order_around_skipped_ones(spec: str, data: st.Data
 # -- the body --
 
 
-def test_body_has_data_function_and_other_fields() -> None:
-    body = encode_body(make_endpoint("x"), ["naïve ✓"], session_hash="s", event_data=None)
-    assert json.loads(body) == {
+def test_body_has_data_and_function_and_is_extended() -> None:
+    body = encode_body(make_endpoint("x"), ["naïve ✓"])
+    assert json.loads(body) == {"data": ["naïve ✓"], "fn_index": 7}
+    body = encode_body(make_endpoint("x"), ["naïve ✓"], event_data={"a": 1})
+    assert json.loads(extend_body(body, session_hash="s", event_id=None)) == {
         "data": ["naïve ✓"],
         "fn_index": 7,
+        "event_data": {"a": 1},
         "session_hash": "s",
-        "event_data": None,
+        "event_id": None,
+    }
+
+
+def test_batch_of_one_has_a_list_for_each_input() -> None:
+    body = extend_body(encode_body(make_endpoint("xx"), ["a", [1, math.nan]]), session_hash="s")
+    fields = json.loads(batch_body(body))
+    assert math.isnan(fields["data"][1][0].pop())
+    assert fields == {
+        "data": [["a"], [[1]]],
+        "fn_index": 7,
+        "session_hash": "s",
+        "batched": True,
     }
 
 

@@ -1,6 +1,7 @@
 """What HTTP answers mean."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -20,7 +21,14 @@ from jobwire.exceptions import (
     ValidationError,
 )
 from jobwire.protocol import replies
-from jobwire.protocol.replies import check, read_config, read_event_id, read_login
+from jobwire.protocol.messages import Malformed, ProcessCompleted, decode_value
+from jobwire.protocol.replies import (
+    check,
+    read_config,
+    read_event_id,
+    read_login,
+    read_output,
+)
 
 URL = "http://test/config"
 JSON = {"content-type": "application/json"}
@@ -339,3 +347,59 @@ def test_any_answer_is_a_value_or_one_of_our_errors(
 @given(json_values())
 def test_any_json_is_read(value: Json) -> None:
     assert replies.read_json(200, {}, body(value), url=URL) == value
+
+
+# -- direct calls --
+
+
+def read(status: int, body: bytes, **options: Any) -> Any:
+    return read_output(status, JSON, body, url=URL, **options)
+
+
+def test_answer_to_a_direct_call_is_a_completion() -> None:
+    message = read(200, b'{"data": ["x", NaN], "is_generating": false, "duration": 0.5}')
+    assert isinstance(message, ProcessCompleted)
+    assert message.success is True
+    output: Any = message.output
+    first, second = decode_value(output.data)
+    assert (first, math.isnan(second)) == ("x", True)
+
+
+@pytest.mark.parametrize("text", ["bad thing", None])
+def test_failure_of_the_app_is_a_completion_too(text: str | None) -> None:
+    message = read(500, json.dumps({"error": text}).encode(), batch=True)
+    assert isinstance(message, ProcessCompleted)
+    assert message.success is False
+    assert message.output.error == text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (500, b"Internal Server Error", ServerError),
+        (500, b'["error"]', ServerError),
+        (404, b'{"error": "no"}', ServerError),
+        (401, b'{"detail": "Not authenticated"}', AuthenticationError),
+    ],
+)
+def test_refusal_of_a_direct_call_is_no_failure_of_the_app(
+    status: int, body: bytes, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        read(status, body)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"5"])
+def test_answer_that_makes_no_sense_is_malformed(body: bytes) -> None:
+    assert isinstance(read(200, body), Malformed)
+
+
+def test_batch_of_one_gives_the_first_value_of_each_output() -> None:
+    message = read(200, b'{"data": [["x", "y"], [[1]]]}', batch=True)
+    assert decode_value(message.output.data) == ["x", [1]]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"data": 5}', b'{"data": [5]}', b'{"data": [[]]}'])
+def test_batch_without_values_is_nonsense(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="without a batch"):
+        read(200, body, batch=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import VERSIONS, read_json, read_schema
+from recorded import OLD_VERSIONS, VERSIONS, read_json, read_schema
 from strategies import Json, json_values
 
 from jobwire.exceptions import (
@@ -27,7 +27,7 @@ NAMES = [
 ]
 GENERATORS = {"/count", "/grow", "/tables", "/frames", "/mixed", "/fail_late"}
 
-each_version = pytest.mark.parametrize("version", VERSIONS)
+each_version = pytest.mark.parametrize("version", OLD_VERSIONS + VERSIONS)
 
 
 def has_parameter_names(version: str) -> bool:
@@ -79,6 +79,9 @@ def test_endpoints_of_a_real_app(version: str) -> None:
     generators = {e.api_name for e in schema.endpoints.values() if e.generator}
     assert generators == GENERATORS
     assert not any(endpoint.batch for endpoint in schema.endpoints.values())
+    assert [e.api_name for e in schema.endpoints.values() if not e.queued] == ["/direct"]
+    stateful = [e.api_name for e in schema.endpoints.values() if e.stateful]
+    assert stateful == ["/remember", "/between"]
 
 
 @each_version
@@ -99,10 +102,10 @@ def test_app_itself(version: str) -> None:
     assert schema.url == URL
     assert schema.title == "Gradio"
     assert schema.version == version
-    assert schema.dialect == select_dialect(config["protocol"], version)
+    assert schema.dialect == select_dialect(config.get("protocol"), version)
     assert schema.prefix == ("gradio_api/" if version[0] in "56" else "")
     assert schema.stateful
-    assert schema.wants_heartbeat == (version not in ("4.10.0", "4.20.1", "4.21.0"))
+    assert schema.wants_heartbeat == (version in ("4.44.1", "5.50.0", "6.31.0"))
     assert schema.complete
     assert not parse_config(config, url=URL).complete
 
@@ -390,20 +393,74 @@ def test_flags_of_endpoints() -> None:
     ]
 
 
-@pytest.mark.parametrize("protocol", ["ws", "sse", None, 5, "", "http"])
-def test_protocols_of_others_are_refused(protocol: object) -> None:
+def test_protocol_of_others_is_refused() -> None:
     with pytest.raises(UnsupportedProtocolError) as caught:
-        parse(protocol=protocol, version="4.0.2\n")
-    assert caught.value.protocol == (protocol if protocol in ("sse", "http") else "ws")
+        parse(protocol="http", version="4.0.2\n")
+    assert caught.value.protocol == "http"
     assert caught.value.version == "4.0.2"
 
 
-def test_config_without_a_protocol_is_of_gradio_3() -> None:
+@pytest.mark.parametrize("protocol", ["ws", None, 5, ""])
+def test_config_without_a_protocol_is_of_gradio_3(protocol: object) -> None:
+    assert parse(protocol=protocol, version="3.50.2").dialect.carrier == "websocket"
     config = make_config(version="3.50.2")
     del config["protocol"]
-    with pytest.raises(UnsupportedProtocolError) as caught:
-        parse_config(config, url=URL)
-    assert caught.value.protocol == "ws"
+    assert parse_config(config, url=URL).dialect.carrier == "websocket"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "fields", "queued"),
+    [
+        (True, {}, True),
+        (True, {"queue": None}, True),
+        (True, {"queue": True}, True),
+        (True, {"queue": False}, False),
+        # A direct call would give its first output only.
+        (True, {"queue": False, "types": {"generator": True}}, True),
+        (False, {}, False),
+        (False, {"queue": None}, False),
+        (False, {"queue": True}, False),
+        (False, {"types": {"generator": True}}, False),
+        (None, {"queue": None}, True),
+    ],
+)
+def test_endpoint_is_queued_as_it_says_or_as_its_app(
+    enabled: bool | None, fields: dict[str, Any], queued: bool
+) -> None:
+    schema = parse(dependency(**fields), enable_queue=enabled)
+    assert schema.endpoints[0].queued is queued
+
+
+@pytest.mark.parametrize(
+    ("protocol", "version", "fields", "carrier"),
+    [
+        ("ws", "3.50.2", {}, "websocket"),
+        ("ws", "3.50.2", {"queue": False}, "request"),
+        ("ws", "3.50.2", {"batch": True}, "websocket"),
+        ("sse", "4.0.2", {}, "job stream"),
+        ("sse", "4.0.2", {"queue": False}, "request"),
+        ("sse", "4.0.2", {"batch": True}, "request"),
+        ("sse_v1", "4.10.0", {"queue": False}, "session stream"),
+        ("sse_v1", "4.10.0", {"batch": True}, "request"),
+        ("sse_v1", "4.11.0", {"batch": True}, "session stream"),
+        ("sse_v3", "6.31.0", {"queue": False, "batch": True}, "session stream"),
+    ],
+)
+def test_what_carries_the_jobs_of_an_endpoint(
+    protocol: str, version: str, fields: dict[str, Any], carrier: str
+) -> None:
+    schema = parse(dependency(**fields), protocol=protocol, version=version)
+    assert schema.carrier(schema.endpoints[0]) == carrier
+
+
+def test_endpoint_that_touches_state_is_stateful() -> None:
+    schema = parse(
+        dependency(inputs=[1], outputs=[1]),
+        dependency(inputs=[1, 2], outputs=[1]),
+        dependency(inputs=[1], outputs=[1, 2]),
+        components=[component(1), component(2, "state")],
+    )
+    assert [e.stateful for e in schema.endpoints.values()] == [False, True, True]
 
 
 def test_protocol_of_the_future_is_taken_for_the_newest() -> None:

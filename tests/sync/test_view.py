@@ -41,7 +41,8 @@ def status(code: Status, **fields: Any) -> StatusUpdate:
     [
         (status(Status.STARTING), "submitted"),
         (status(Status.JOINING_QUEUE), "accepted"),
-        (status(Status.SENDING_DATA), "sending files"),
+        (status(Status.SENDING_DATA, progress_data=[ProgressUnit(1)]), "sending files"),
+        (status(Status.SENDING_DATA), "sending arguments"),
         (status(Status.IN_QUEUE), "queued"),
         (status(Status.IN_QUEUE, rank=0, queue_size=3), "queued, next of 3 waiting"),
         (status(Status.IN_QUEUE, rank=2, eta=0.25), "queued, 2 ahead, 0.2 s to go"),

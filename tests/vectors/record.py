@@ -2,11 +2,14 @@
 
 Expected outputs are written down here, from what the app's functions give; nothing of
 jobwire takes part, so a mistake of jobwire cannot hide in a recording.
+
+Servers before 4.9 give each job a connection, so their scenarios have one job each.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import json
 import urllib.error
@@ -15,6 +18,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import aiohttp
 
 HERE = Path(__file__).parent
 
@@ -63,7 +68,7 @@ class Scenario(NamedTuple):
     name: str
     calls: tuple[Call, ...]
     cancel: bool = False
-    since: tuple[int, ...] = (4, 9)
+    since: tuple[int, ...] = ()
 
 
 def frame(columns: int, rows: int) -> dict[str, Any]:
@@ -244,7 +249,7 @@ class Recorder:
         completed = messages[-1]
         output = completed["output"]
         outputs = call.outputs
-        if call.api_name == "frames" and self.number < (4, 20):
+        if call.api_name == "frames" and self.number < (4, 20) and self.number != (3, 50):
             for (table,) in outputs:
                 table.pop("metadata", None)
         if "data" in output:
@@ -268,6 +273,52 @@ class Recorder:
         if call.progress:
             expected["progress"] = call.progress
         return expected
+
+    # -- servers before 4.9 --
+
+    def save_job(self, scenario: Scenario, received: bytes, kind: str) -> None:
+        (call,) = scenario.calls
+        lines = received.removesuffix(b"\n").split(b"\n")
+        messages = [json.loads(line.removeprefix(b"data: ")) for line in lines if line]
+        job = {
+            "api_name": f"/{call.api_name}",
+            "fn_index": self.fn_index(call.api_name),
+            "data": call.data,
+            "event_id": next((m["event_id"] for m in messages if m.get("event_id")), None),
+        }
+        job |= self.expect(call, messages)
+        (self.folder / f"{scenario.name}.{kind}").write_bytes(received)
+        self.save(scenario.name, {"jobs": [job]})
+
+    async def record_websocket(self, scenario: Scenario) -> None:
+        """Record what the server says on a WebSocket, one message in each line."""
+        (call,) = scenario.calls
+        job = {"fn_index": self.fn_index(call.api_name), "session_hash": uuid.uuid4().hex[:12]}
+        received = b""
+        async with aiohttp.ClientSession() as http:
+            async with http.ws_connect(f"{self.root}/queue/join") as socket:
+                async for message in socket:
+                    received += message.data.encode() + b"\n"
+                    match json.loads(message.data)["msg"]:
+                        case "send_hash":
+                            await socket.send_json(job)
+                        case "send_data":
+                            await socket.send_json(job | {"data": call.data})
+        self.save_job(scenario, received, "ws")
+
+    def record_job_stream(self, scenario: Scenario) -> None:
+        (call,) = scenario.calls
+        job = {"fn_index": self.fn_index(call.api_name), "session_hash": uuid.uuid4().hex[:12]}
+        query = "&".join(f"{key}={value}" for key, value in job.items())
+        received = b""
+        with urllib.request.urlopen(f"{self.root}/queue/join?{query}", timeout=30) as reply:
+            for line in reply:
+                received += line
+                if b'"send_data"' in line:
+                    asked = json.loads(line.removeprefix(b"data: "))
+                    answer = job | {"data": call.data, "event_id": asked["event_id"]}
+                    self.request("queue/data", answer)
+        self.save_job(scenario, received, "sse")
 
     def record_session_not_found(self) -> None:
         received = self.stream(uuid.uuid4().hex[:12])
@@ -293,11 +344,19 @@ def main() -> None:
     parser.add_argument("url")
     recorder = Recorder(parser.parse_args().url)
     recorder.record_app()
+    shared = recorder.number >= (4, 9)
     for scenario in SCENARIOS:
-        if recorder.number >= scenario.since:
+        if recorder.number < scenario.since or (not shared and len(scenario.calls) > 1):
+            continue
+        if shared:
             recorder.record(scenario)
-    recorder.record_session_not_found()
-    recorder.record_refusals()
+        elif recorder.number >= (4, 0):
+            recorder.record_job_stream(scenario)
+        else:
+            asyncio.run(recorder.record_websocket(scenario))
+    if shared:
+        recorder.record_session_not_found()
+        recorder.record_refusals()
     print(f"recorded gradio {recorder.version} into {recorder.folder.name}/")
 
 

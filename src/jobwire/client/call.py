@@ -67,16 +67,16 @@ class Call:
         replace_values(self._data, _is_input, look)
         self.names_server_files = False
         replace_values(self._data, is_file, self._note_server_file)
-        self.encode("")  # for what it raises
+        self.encode()  # for what it raises
 
     @property
     def has_files(self) -> bool:
         """Whether `send_files` has something to do before the call can be sent."""
         return bool(self._files)
 
-    def encode(self, session_hash: str) -> bytes:
-        """Return the body of the call's submission."""
-        return encode_body(self.endpoint, self._data, session_hash=session_hash, **self._fields)
+    def encode(self) -> bytes:
+        """Return the body of the call's submission, without its session."""
+        return encode_body(self.endpoint, self._data, **self._fields)
 
     async def send_files(self, note: Callable[[ProgressUnit], object]) -> None:
         """Send the files among the arguments, each once, several at a time.

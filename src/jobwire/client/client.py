@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 from jobwire import __version__
 from jobwire.client.addresses import join, root, same_place, split_credentials
 from jobwire.client.call import Call
+from jobwire.client.connections import ConnectionSession
 from jobwire.client.fetch import Fetch
 from jobwire.client.job import AsyncJob
 from jobwire.client.options import with_httpx_kwargs
 from jobwire.client.result import AsyncFileResult
-from jobwire.client.session import CLOSE_TIMEOUT, Session
+from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session
 from jobwire.client.spaces import (
     duplicate,
     find_running,
@@ -59,13 +60,14 @@ from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
 from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
-from jobwire.protocol.session import SessionProtocol
 from jobwire.transports.base import Response, Timeouts, Transport, TransportOptions
 from jobwire.types import ProgressUnit
 
 __all__ = ("AsyncClient",)
 
 logger = logging.getLogger("jobwire")
+
+JobSession = Session | ConnectionSession
 
 _MAX_REDIRECTS = 5
 _EVENT_DATA = "event_data"
@@ -89,7 +91,8 @@ class AsyncClient:
                 print(output)
 
     A client belongs to the event loop in which it is first used, and any number of
-    that loop's tasks may use it at once. It runs one task for all its jobs.
+    that loop's tasks may use it at once. It runs one task for all its jobs; with servers
+    before gradio 4.9, which want a connection for each, one for each.
 
     Args:
         src: The address at which the app's page opens, with ``http://`` or
@@ -125,7 +128,8 @@ class AsyncClient:
             None waits for ever. Jobs may take as long as they like.
         idle_timeout: Seconds of silence on the stream of events after which the jobs
             that wait on it are lost. Servers send a heartbeat every 15 s, so this is
-            how a dead connection is noticed. None waits for ever.
+            how a dead connection is noticed; those of gradio 3 are pinged. None waits
+            for ever.
         space_timeout: Seconds to wait for a Space, given by name, that builds, starts or
             sleeps; None waits for ever, 0 not at all.
         max_event_size: Bytes of one message of the server, hence of one output.
@@ -186,9 +190,7 @@ class AsyncClient:
             raise ArgumentError("token is a string, None or False", parameter="token")
         _token_header(token or None)  # whether it can be sent
         self._timeouts = options.timeouts
-        self._make_protocol = partial(
-            SessionProtocol, idle_timeout=idle_timeout, max_event_size=max_event_size
-        )
+        self._limits = Limits(self._timeouts, idle_timeout, max_event_size)
         self._lazy_files = download_files == "lazy"
         # None if files are left where they are.
         self._directory = (
@@ -206,8 +208,9 @@ class AsyncClient:
         self._transport: Transport | None = None
         self._schema: AppSchema | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._session: Session | None = None  # for new jobs
-        self._retired: list[Session] = []  # those with jobs still in flight
+        # For new jobs: one of each kind that the app's endpoints take.
+        self._sessions: dict[type[JobSession], JobSession] = {}
+        self._retired: list[JobSession] = []  # those with jobs still in flight
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fetches: set[asyncio.Task[Any]] = set()
         self._files: FileTransfer | None = None
@@ -327,7 +330,7 @@ class AsyncClient:
         repeated; the client cannot be used afterwards.
         """
         self._closed = True
-        sessions = [*self._retired, *([self._session] if self._session else [])]
+        sessions = [*self._retired, *self._sessions.values()]
         for session in sessions:
             session.close()
         if self._files is not None:
@@ -345,7 +348,7 @@ class AsyncClient:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(session.aclose() for session in sessions))
         self._retired.clear()
-        self._session = None
+        self._sessions.clear()
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
@@ -472,7 +475,7 @@ class AsyncClient:
             own_headers = caller_headers() | own_headers
         call = Call(endpoint, data, own_headers, transfer, fields, schema.max_file_size)
 
-        session = self._session_for_new_jobs(schema)
+        session = self._session_for_new_jobs(schema, endpoint)
         fetch, present_file = self._present_files(endpoint, transfer)
         outputs = OutputLog(
             diffs=schema.dialect.diffs,
@@ -495,7 +498,7 @@ class AsyncClient:
         Jobs in flight go on in the old one.
         """
         self._session_hash = str(uuid.uuid4())
-        self._retire_session()
+        self._retire_sessions()
 
     async def schema(self) -> AppSchema:
         """Return what the app offers, with names, types and descriptions.
@@ -666,38 +669,36 @@ class AsyncClient:
             raise LocalProtocolError("the app has not been looked for yet")
         return self._transport
 
-    def _take_rendered(self, session: Session, config: bytes) -> None:
+    def _take_rendered(self, session: JobSession, config: bytes) -> None:
         """Take on the endpoints that a job has rendered, for as long as its session lasts."""
-        if session is not self._session or self._schema is None:
+        if session is not self._sessions.get(Session) or self._schema is None:
             return
         try:
             self._schema = self._schema.with_rendered(decode_value(config))
         except RemoteProtocolError as error:
             logger.warning("what the app rendered cannot be read: %s", error)
 
-    def _session_for_new_jobs(self, schema: AppSchema) -> Session:
-        if self._session is not None and self._session.damaged:
+    def _session_for_new_jobs(self, schema: AppSchema, endpoint: Endpoint) -> JobSession:
+        shared = schema.carrier(endpoint) == "session stream"
+        kind: type[JobSession] = Session if shared else ConnectionSession
+        if kind in self._sessions and self._sessions[kind].damaged:
             # A new name keeps the server's remains of the old session from taking our
             # messages; but an app that keeps state keeps it under the old one.
             if not schema.stateful:
                 self._session_hash = str(uuid.uuid4())
-            self._retire_session()
-        if self._session is None:
-            self._session = Session(
-                self._get_transport(),
-                schema,
-                self._timeouts,
-                self._make_protocol,
-                self._session_hash,
+            self._retire_sessions()
+        if kind not in self._sessions:
+            self._sessions[kind] = kind(
+                self._get_transport(), schema, self._limits, self._session_hash
             )
-        return self._session
+        return self._sessions[kind]
 
-    def _retire_session(self) -> None:
+    def _retire_sessions(self) -> None:
         self._retired = [session for session in self._retired if session.busy]
-        if self._session is not None:
-            self._session.retire()
-            self._retired.append(self._session)
-            self._session = None
+        for session in self._sessions.values():
+            session.retire()
+            self._retired.append(session)
+        self._sessions.clear()
         if self._schema is not None:
             self._schema = self._schema.without_rendered()
 
@@ -730,10 +731,10 @@ class AsyncClient:
                 session = job._session
                 if session.damaged and self._schema is not None and not machine.state.ended:
                     session.withdraw(machine)
-                    session = self._session_for_new_jobs(self._schema)
+                    session = self._session_for_new_jobs(self._schema, call.endpoint)
                     session.register(job, machine)
                     job._session = session
-                await session.submit(machine, call.encode(session.session_hash), call.headers)
+                await session.submit(machine, call.encode(), call.headers)
         except asyncio.CancelledError:
             # The client is being closed; most jobs have failed by now.
             error = ClientClosedError("the client was closed while the job was being submitted")

@@ -16,9 +16,8 @@ from jobwire.protocol.outputs import OutputCursor
 from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 
 if TYPE_CHECKING:
-    from jobwire.client.client import AsyncClient
+    from jobwire.client.client import AsyncClient, JobSession
     from jobwire.client.fetch import Fetch
-    from jobwire.client.session import Session
 
 __all__ = ("AsyncJob",)
 
@@ -40,7 +39,7 @@ class AsyncJob:
         self,
         client: AsyncClient,
         machine: JobMachine,
-        session: Session,
+        session: JobSession,
         fetch: Fetch | None = None,
     ) -> None:
         # Holding the client keeps it from being closed as garbage before its jobs end.
@@ -57,13 +56,17 @@ class AsyncJob:
 
     def __repr__(self) -> str:
         return (
-            f"<{type(self).__name__} {self._machine.event_id or 'unconfirmed'} "
+            f"<{type(self).__name__} {self._machine.event_id or 'without id'} "
             f"{self._machine.code.name}>"
         )
 
     @property
     def event_id(self) -> str | None:
-        """The server's id of the job; None until the server confirmed it."""
+        """The server's id of the job; None until the server gave it one.
+
+        It does so when it confirms the job, from gradio 4.0 to 4.8 when the job's turn
+        has come, and never before 4.0.
+        """
         return self._machine.event_id
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -239,11 +242,11 @@ class AsyncJob:
         """End the job now, and have the server stop it.
 
         A job that waits is taken out of the server's queue (before gradio 6.14: stopped
-        when its turn comes). A generator is stopped at its next step, an ``async``
-        function where it awaits. A plain function runs to its end, and what it returns
-        is thrown away. While other jobs of the same function run in this session, the
-        server can stop all of them or none; then the job runs on until they ended, or,
-        since 6.14, only its generator is stopped.
+        when its turn comes; before 4.9: not run then). A generator is stopped at its
+        next step, an ``async`` function where it awaits. A plain function runs to its
+        end, and what it returns is thrown away. While other jobs of the same function
+        run in this session, the server can stop all of them or none; then the job runs
+        on until they ended, or, since 6.14, only its generator is stopped.
 
         Returns:
             True if the job was in flight: its outcome is now `JobCancelledError`, and

@@ -1,4 +1,4 @@
-"""One session with a server: carries out what `SessionProtocol` decides."""
+"""One session whose jobs share an event stream: carries out what `SessionProtocol` decides."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from jobwire.client.job import AsyncJob
 from jobwire.client.tasks import run_soon
 from jobwire.exceptions import JobwireError, TransportError
 from jobwire.protocol.job import JobMachine
+from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_event_id
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
@@ -24,13 +25,14 @@ from jobwire.protocol.session import (
     SessionProtocol,
     StopJob,
 )
-from jobwire.transports.base import MAX_ERROR_SIZE, Timeouts, Transport, read_start
+from jobwire.transports.base import MAX_ERROR_SIZE, ResponseStream, Timeouts, Transport, read_start
 
-__all__ = ("CLOSE_TIMEOUT", "Session")
+__all__ = ("CANCELLED", "CLOSE_TIMEOUT", "EVENTS", "Limits", "Session", "check_stream", "stop_job")
 
 logger = logging.getLogger("jobwire")
 
-_EVENTS = {"accept": "text/event-stream"}
+EVENTS = {"accept": "text/event-stream"}
+"""Headers of a request for an event stream."""
 
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""
@@ -41,10 +43,25 @@ _MAX_STOPS = 40
 CLOSE_TIMEOUT = 1.0
 """Seconds for telling the server, when a client is closed, what it need not do."""
 
-_CANCELLED = "the job was cancelled"
+CANCELLED = "the job was cancelled"
 
 _HEARTBEAT_RETRY = (1.0, 60.0)
 """Seconds before a lost heartbeat is taken up again: the first time, and at most."""
+
+
+class Limits(NamedTuple):
+    """What a client bears from a server.
+
+    Attributes:
+        timeouts: For the heads of answers, and for what is sent on their own.
+        idle_timeout: Seconds of silence after which a connection with jobs counts as
+            dead, if it can be told; None waits for ever.
+        max_event_size: Bytes of one message.
+    """
+
+    timeouts: Timeouts
+    idle_timeout: float | None
+    max_event_size: int
 
 
 class Session:
@@ -57,8 +74,7 @@ class Session:
     Args:
         transport: Sends the requests.
         schema: The app.
-        timeouts: For the heads of answers.
-        make_protocol: Makes the sans-IO side.
+        limits: What it bears.
         session_hash: Under which name.
     """
 
@@ -66,15 +82,19 @@ class Session:
         self,
         transport: Transport,
         schema: AppSchema,
-        timeouts: Timeouts,
-        make_protocol: Callable[..., SessionProtocol],
+        limits: Limits,
         session_hash: str,
     ) -> None:
         self.session_hash = session_hash
         self._transport = transport
         self._schema = schema
-        self._timeouts = timeouts
-        self._protocol = make_protocol(schema.dialect, jitter=random.random())  # noqa: S311
+        self._timeouts = limits.timeouts
+        self._protocol = SessionProtocol(
+            schema.dialect,
+            idle_timeout=limits.idle_timeout,
+            max_event_size=limits.max_event_size,
+            jitter=random.random(),  # noqa: S311
+        )
         self._retry = RetryPolicy()
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[JobMachine, AsyncJob] = {}
@@ -121,7 +141,7 @@ class Session:
 
         Args:
             machine: A registered job.
-            body: What to post.
+            body: The job, without its session.
             headers: Added to the client's own.
         """
         # A stop that names this function, and is overtaken, would stop this job too.
@@ -148,6 +168,7 @@ class Session:
 
     async def _join(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> str:
         url = self._url("queue/join")
+        body = extend_body(body, session_hash=self.session_hash)
         for attempt in itertools.count(1):
             try:
                 reply = await self._transport.request("POST", url, body=body, headers=headers)
@@ -173,7 +194,7 @@ class Session:
         """
         now = self._loop.time()
         if machine not in self._jobs:  # settled, or on its way from one session to another
-            ended = machine.fail(error, now) if error else machine.cancel(_CANCELLED, now)
+            ended = machine.fail(error, now) if error else machine.cancel(CANCELLED, now)
             job._notify()
             return ended
         cancelled = self._protocol.cancel(machine, now, error)
@@ -265,10 +286,8 @@ class Session:
         # Silence is the protocol's business; it knows whether anything is awaited.
         timeouts = Timeouts(self._timeouts.connect, None)
         try:
-            async with self._transport.stream(url, headers=_EVENTS, timeouts=timeouts) as stream:
-                if stream.status != 200:
-                    body = await read_start(stream, MAX_ERROR_SIZE)
-                    check(stream.status, stream.headers, body, url=self._url("queue/data"))
+            async with self._transport.stream(url, headers=EVENTS, timeouts=timeouts) as stream:
+                await check_stream(stream, self._url("queue/data"))
                 protocol.stream_opened(now())
                 async for chunk in stream.chunks():
                     protocol.receive_data(chunk, now())
@@ -288,19 +307,8 @@ class Session:
             self._carry_out()
 
     async def _stop(self, action: StopJob) -> None:
-        route = self._schema.dialect.cancel
-        fields: dict[str, Any] = {"event_id": action.event_id}
-        if route == "cancel":
-            fields |= {"session_hash": self.session_hash, "fn_index": action.fn_index}
-        url = self._url(route)
-        try:
-            async with self._stop_gate:
-                reply = await self._transport.request(
-                    "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
-                )
-            check(*reply, url=url)
-        except JobwireError as error:
-            logger.warning("the server could not be told to stop %s: %s", action.event_id, error)
+        async with self._stop_gate:
+            await stop_job(self._transport, self._schema, self.session_hash, action)
 
     async def _beat(self) -> None:
         url = self._url(f"heartbeat/{self.session_hash}")
@@ -308,7 +316,7 @@ class Session:
         while True:
             try:
                 async with self._transport.stream(
-                    url, headers=_EVENTS, timeouts=Timeouts(read=None)
+                    url, headers=EVENTS, timeouts=Timeouts(read=None)
                 ) as stream:
                     if 400 <= stream.status < 500 and stream.status != 429:
                         return  # the server has no such route
@@ -318,3 +326,32 @@ class Session:
                 logger.debug("the heartbeat was lost: %s", error)
             await asyncio.sleep(delay)
             delay = min(longest, 2 * delay)
+
+
+async def check_stream(stream: ResponseStream, url: str) -> None:
+    """Raise the error that fits, unless the server answers with what was asked for.
+
+    Raises:
+        ServerError: The server refuses (and its subclasses).
+    """
+    if stream.status != 200:
+        body = await read_start(stream, MAX_ERROR_SIZE)
+        check(stream.status, stream.headers, body, url=url)
+
+
+async def stop_job(
+    transport: Transport, schema: AppSchema, session_hash: str, action: StopJob
+) -> None:
+    """Tell the server to stop a job. That it could not be told is logged."""
+    route = schema.dialect.cancel
+    fields: dict[str, Any] = {"event_id": action.event_id}
+    if route == "cancel":
+        fields |= {"session_hash": session_hash, "fn_index": action.fn_index}
+    url = f"{schema.url}{schema.prefix}{route}"
+    try:
+        reply = await transport.request(
+            "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
+        )
+        check(*reply, url=url)
+    except JobwireError as error:
+        logger.warning("the server could not be told to stop %s: %s", action.event_id, error)

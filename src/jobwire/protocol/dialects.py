@@ -11,13 +11,18 @@ from typing import Literal, NamedTuple
 
 from jobwire.exceptions import UnsupportedProtocolError
 
-__all__ = ("Dialect", "parse_version", "select_dialect")
+__all__ = ("Carrier", "Dialect", "parse_version", "select_dialect")
+
+Carrier = Literal["session stream", "job stream", "websocket"]
+"""What the server's messages travel on: one event stream for all jobs of a session
+(4.9), an event stream for each job (4.0), or a WebSocket for each (3.x)."""
 
 
 class Dialect(NamedTuple):
     """How one generation of servers speaks.
 
     Attributes:
+        carrier: What its messages travel on.
         diffs: Outputs after the first come as edits (4.17).
         announces_close: The server says ``close_stream`` before it ends a stream in
             the ordinary way (4.22). Without that, any end could be the ordinary one.
@@ -28,13 +33,17 @@ class Dialect(NamedTuple):
         precise_cancel: One job can be cancelled alone, and one that waits is taken
             out of the queue (6.14). Earlier, a waiting job runs all the same when its
             turn comes, and some versions then break the stream of the whole session.
+        batches: Its queue survives a call of an endpoint that the server runs in
+            batches (not from 4.0 to 4.10: one such call, and no job ever starts again).
     """
 
+    carrier: Carrier
     diffs: bool
     announces_close: bool
     resumable: bool
     cancel: Literal["cancel", "reset"]
     precise_cancel: bool
+    batches: bool
 
 
 _NEWEST = (999,)
@@ -61,18 +70,27 @@ def select_dialect(protocol: str | None, version: str) -> Dialect:
         UnsupportedProtocolError: We do not speak it.
     """
     name = protocol or "ws"
-    if not name.startswith("sse_"):
+    number = parse_version(version)
+    carrier: Carrier
+    if name.startswith("sse_"):
+        carrier = "session stream"
+    elif name == "sse":
+        carrier = "job stream"
+    elif name == "ws":
+        carrier = "websocket"
+    else:
         raise UnsupportedProtocolError(
             f"the server (gradio {version.strip() or 'of unknown version'}) speaks the protocol "
-            f"{name!r}; jobwire speaks sse_v1 to sse_v3, that is gradio 4.9 and later",
+            f"{name!r}; jobwire speaks ws, sse and sse_v1 to sse_v3, that is gradio 3 and later",
             protocol=name,
             version=version.strip(),
         )
-    number = parse_version(version)
     return Dialect(
-        diffs=name != "sse_v1",
-        announces_close=name not in ("sse_v1", "sse_v2", "sse_v2.1"),
+        carrier=carrier,
+        diffs=name not in ("ws", "sse", "sse_v1"),
+        announces_close=name not in ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1"),
         resumable=(4, 17) <= number < (4, 24),
         cancel="cancel" if number >= (4, 31) else "reset",
         precise_cancel=number >= (6, 14),
+        batches=not (4, 0) <= number < (4, 11),
     )

@@ -32,6 +32,7 @@ from jobwire.protocol.messages import (
     ProcessStarts,
     ProcessStreaming,
     Progress,
+    SendData,
     UnexpectedError,
 )
 from jobwire.protocol.outputs import OutputLog
@@ -79,6 +80,8 @@ class Signal(Enum):
 
     ACCEPT = auto()
     ESTIMATE = auto()
+    SEND = auto()
+    """Its turn has come, and the server asks for its arguments (before 4.9)."""
     START = auto()
     """Also every sign that it runs: progress, a log line, an output."""
     SETTLE = auto()
@@ -104,11 +107,17 @@ TRANSITIONS: Mapping[State, Mapping[Signal, State]] = MappingProxyType(
         },
         State.ACCEPTED: {
             Signal.ESTIMATE: State.QUEUED,
+            Signal.SEND: State.QUEUED,
             # An app that caches (gr.cache) answers without queueing or starting.
             Signal.START: State.RUNNING,
             **_END,
         },
-        State.QUEUED: {Signal.ESTIMATE: State.QUEUED, Signal.START: State.RUNNING, **_END},
+        State.QUEUED: {
+            Signal.ESTIMATE: State.QUEUED,
+            Signal.SEND: State.QUEUED,
+            Signal.START: State.RUNNING,
+            **_END,
+        },
         State.RUNNING: {Signal.START: State.RUNNING, **_END},
         State.FETCHING: {
             Signal.COMPLETE: State.COMPLETED,
@@ -127,7 +136,8 @@ class JobMachine:
 
     Attributes:
         fn_index: The endpoint's id on the server.
-        event_id: The server's id of the job; None until it is confirmed.
+        event_id: The server's id of the job; None until it is confirmed, until its turn
+            comes (4.0 to 4.8), or for ever (before 4.0).
         state: Where the job is.
         code: The last thing that happened to it, in the words that callers know.
         rank: Jobs ahead of it; None if unknown or running.
@@ -179,8 +189,8 @@ class JobMachine:
 
     # -- what this side decides --
 
-    def accept(self, event_id: str, now: float) -> None:
-        """Note that the server confirmed the job.
+    def accept(self, event_id: str | None, now: float) -> None:
+        """Note that the server confirmed the job, with an id if it gives one.
 
         Raises:
             LocalProtocolError: It was confirmed or ended before.
@@ -221,11 +231,16 @@ class JobMachine:
     def lose(self, why: str, now: float) -> bool:
         """End the job because its connection is gone; False if it had ended before."""
         error = ConnectionLostError(
-            f"lost the job {self.event_id or '(not confirmed by the server)'}: {why}",
+            f"lost the job {self.event_id or self._unnamed()}: {why}",
             event_id=self.event_id,
             outputs=self.outputs.outputs,
         )
         return self.fail(error, now)
+
+    def _unnamed(self) -> str:
+        if self.state is State.SUBMITTING:
+            return "(not confirmed by the server)"
+        return "(to which the server gave no id)"
 
     # -- what the server says --
 
@@ -238,6 +253,11 @@ class JobMachine:
                 self.rank = message.rank
                 self.queue_size = message.queue_size
                 self.eta = message.rank_eta
+            case SendData():
+                if not self._signal(Signal.SEND, Status.SENDING_DATA, now):
+                    return False
+                self.event_id = message.event_id or self.event_id
+                self.rank = self.queue_size = None
             case ProcessStarts():
                 if not self._start(Status.PROCESSING, now):
                     return False

@@ -1,4 +1,4 @@
-"""What a server says on its event stream: one struct for each message.
+"""What a server says of its jobs: one struct for each message.
 
 Servers of every version add fields and messages, so unknown fields are ignored, an
 unknown message is an `UnknownMessage`, and a field of an unexpected type does not
@@ -34,6 +34,9 @@ __all__ = (
     "ProcessStarts",
     "ProcessStreaming",
     "Progress",
+    "QueueFull",
+    "SendData",
+    "SendHash",
     "UnexpectedError",
     "UnknownMessage",
     "decode_message",
@@ -144,6 +147,18 @@ class ProcessCompleted(_Message, tag="process_completed"):
     title: str | None = None
 
 
+class SendHash(_Message, tag="send_hash"):
+    """Before 4.0: who is there, and for which function?"""
+
+
+class SendData(_Message, tag="send_data"):
+    """Before 4.9: it is the job's turn, and the server wants its arguments."""
+
+
+class QueueFull(_Message, tag="queue_full"):
+    """Before 4.9: the queue takes no more; the connection ends."""
+
+
 class Heartbeat(_Message, tag="heartbeat"):
     """The connection lives; nothing else happened."""
 
@@ -187,6 +202,9 @@ _Known: TypeAlias = (
     | ProcessGenerating
     | ProcessStreaming
     | ProcessCompleted
+    | SendHash
+    | SendData
+    | QueueFull
     | Heartbeat
     | CloseStream
     | UnexpectedError
@@ -205,7 +223,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode_message(data: bytes) -> Message:
-    """Decode the data of one event of the stream.
+    """Decode one message: the data of an event, or what a WebSocket carried.
 
     Never raises: what cannot be decoded is returned as `UnknownMessage` or
     `Malformed`.

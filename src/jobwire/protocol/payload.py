@@ -12,7 +12,14 @@ from jobwire.protocol.files import is_file, replace_values
 from jobwire.protocol.outputs import Present
 from jobwire.protocol.schema import Component, Endpoint, Parameter
 
-__all__ = ("bind_arguments", "encode_body", "needs_info", "presenter")
+__all__ = (
+    "batch_body",
+    "bind_arguments",
+    "encode_body",
+    "extend_body",
+    "needs_info",
+    "presenter",
+)
 
 _MISSING: Any = object()
 
@@ -123,7 +130,7 @@ def _declare(parameter: Parameter) -> str:
 
 
 def encode_body(endpoint: Endpoint, data: Sequence[Any], **fields: Any) -> bytes:
-    """Encode the body of a submission.
+    """Encode the body of a submission; `extend_body` adds the session, and more.
 
     ``json`` rather than something faster: it sends NaN, infinities and lone surrogates
     as Gradio, which is Python too, reads them, where others send null or refuse.
@@ -148,6 +155,23 @@ def encode_body(endpoint: Endpoint, data: Sequence[Any], **fields: Any) -> bytes
                     parameter=name,
                 ) from None
         raise ArgumentError(str(error), endpoint=endpoint.label) from None
+
+
+def extend_body(body: bytes, **fields: Any) -> bytes:
+    """Return the body of a submission with more fields, its values encoded but once.
+
+    Args:
+        body: What `encode_body` returned.
+        **fields: What to add; at least one.
+    """
+    return body[:-1] + b", " + json.dumps(fields)[1:].encode()
+
+
+def batch_body(body: bytes) -> bytes:
+    """Return the body of a submission as a batch of one: a list of values for each input."""
+    fields = json.loads(body)
+    fields["data"] = [[value] for value in fields["data"]]
+    return json.dumps(fields | {"batched": True}).encode()
 
 
 def presenter(endpoint: Endpoint, file: Callable[[dict[str, Any]], Any] | None = None) -> Present:

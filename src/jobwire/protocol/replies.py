@@ -15,9 +15,9 @@ from jobwire.exceptions import (
     ValidationError,
     shown,
 )
-from jobwire.protocol.messages import decode_value
+from jobwire.protocol.messages import Message, ProcessCompleted, decode_message, decode_value
 
-__all__ = ("check", "read_config", "read_event_id", "read_json", "read_login")
+__all__ = ("check", "read_config", "read_event_id", "read_json", "read_login", "read_output")
 
 
 def read_config(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> Any:
@@ -75,6 +75,39 @@ def read_event_id(status: int, headers: Mapping[str, str], body: bytes, *, url: 
     return event_id
 
 
+def read_output(
+    status: int, headers: Mapping[str, str], body: bytes, *, url: str, batch: bool = False
+) -> Message:
+    """Return the answer to a direct call as the message with which a queue ends a job.
+
+    Args:
+        status: Of the answer.
+        headers: Of the answer.
+        body: Of the answer.
+        url: What was asked.
+        batch: It was a batch of one, and has a list of values for each output.
+
+    Raises:
+        ServerError: The server refuses (and its subclasses). That the app's function
+            failed is no refusal.
+        RemoteProtocolError: The answer makes no sense.
+    """
+    failed = status == 500 and "error" in _fields(body)
+    if not failed:
+        check(status, headers, body, url=url)
+    success = b"false" if failed else b"true"
+    message = decode_message(
+        b'{"msg":"process_completed","success":%b,"output":%b}' % (success, body)
+    )
+    if batch and not failed and isinstance(message, ProcessCompleted):
+        columns = decode_value(message.output.data or None)
+        if not isinstance(columns, list) or not all(isinstance(c, list) and c for c in columns):
+            raise RemoteProtocolError(f"{url} answers without a batch of outputs: {shown(body)}")
+        output: Any = message.output  # its values may be decoded, see `decode_value`
+        output.data = [column[0] for column in columns]
+    return message
+
+
 def read_login(status: int, body: bytes, *, url: str) -> None:
     """Raise AuthenticationError unless the answer to a login says that it succeeded."""
     if status == 200:
@@ -128,12 +161,16 @@ def _refuse(status: int, headers: Mapping[str, str], body: bytes, url: str) -> N
     raise ServerError(f"{url}: HTTP {status}: {text}", status=status, body=shown(body))
 
 
-def _detail(body: bytes) -> Any:
+def _fields(body: bytes) -> Mapping[str, Any]:
     try:
         reply = decode_value(body)
     except RemoteProtocolError:
-        return None
-    detail = reply.get("detail") if isinstance(reply, dict) else None
+        return {}
+    return reply if isinstance(reply, dict) else {}
+
+
+def _detail(body: bytes) -> Any:
+    detail = _fields(body).get("detail")
     # Since 5.36 the detail of a 401 is an object.
     if isinstance(detail, dict):
         return detail.get("auth_message") or detail.get("error")

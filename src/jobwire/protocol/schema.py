@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from jobwire.exceptions import EndpointNotFoundError, NotGradioError, shown
-from jobwire.protocol.dialects import Dialect, select_dialect
+from jobwire.protocol.dialects import Carrier, Dialect, select_dialect
 from jobwire.protocol.files import holds_files
 
 __all__ = ("AppSchema", "Component", "Endpoint", "Parameter", "Visibility", "parse_config")
@@ -102,6 +102,8 @@ class Endpoint(NamedTuple):
             Face token, else None. Known after ``/info``.
         rendered_in: The number of the rendering function that made it in this session;
             None for the app's own.
+        queued: It waits for its turn in the app's queue; False if its author wants it
+            called directly.
     """
 
     id: int
@@ -117,6 +119,12 @@ class Endpoint(NamedTuple):
     returns: tuple[Parameter, ...] | None = None
     oauth_token: str | None = None
     rendered_in: int | None = None
+    queued: bool = True
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it reads or writes what the app keeps for each session."""
+        return any(component.type == "state" for component in (*self.inputs, *self.outputs))
 
     @property
     def label(self) -> str:
@@ -165,6 +173,18 @@ class AppSchema(NamedTuple):
             for endpoint in self.endpoints.values()
             if endpoint.runs and endpoint.visibility != "private"
         ]
+
+    def carrier(self, endpoint: Endpoint) -> Carrier | Literal["request"]:
+        """Return what a job of an endpoint travels on: a plain ``request`` past the queue, too.
+
+        That is what an endpoint's author may want, though it gives one output only. Servers
+        since 4.9 queue its jobs all the same, and nothing is lost by it. It is also the way
+        to call what would stop the server's queue for good.
+        """
+        queue = self.dialect.carrier
+        if endpoint.batch and not self.dialect.batches:
+            return "request"
+        return queue if endpoint.queued or queue == "session stream" else "request"
 
     def find(self, api_name: str | None = None, fn_index: int | None = None) -> Endpoint:
         """Return the endpoint that a caller means.
@@ -309,7 +329,10 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         dialect=select_dialect(protocol if isinstance(protocol, str) else None, version),
         prefix=f"{prefix}/" if prefix else "",
         endpoints={
-            endpoint.id: endpoint for endpoint in _endpoints(config["dependencies"], components)
+            endpoint.id: endpoint
+            for endpoint in _endpoints(
+                config["dependencies"], components, config.get("enable_queue") is not False
+            )
         },
         components=components,
         stateful=any(component.type == "state" for component in components.values()),
@@ -341,7 +364,7 @@ def _component(raw: Mapping[str, Any]) -> Component:
 
 
 def _endpoints(
-    dependencies: Iterable[Any], components: Mapping[int, Component]
+    dependencies: Iterable[Any], components: Mapping[int, Component], has_queue: bool = True
 ) -> Iterable[Endpoint]:
     for index, raw in enumerate(dependencies):
         if not isinstance(raw, dict):
@@ -358,6 +381,8 @@ def _endpoints(
             outputs=tuple(_used(raw.get("outputs"), components)),
             generator=bool(types.get("generator")),
             batch=bool(raw.get("batch")),
+            # Null means as the app has it; of a generator, a direct call gives one output.
+            queued=has_queue and (raw.get("queue") is not False or bool(types.get("generator"))),
         )
 
 

@@ -93,7 +93,7 @@ def where(status: StatusUpdate) -> str:
         case Status.JOINING_QUEUE:
             return "accepted"
         case Status.SENDING_DATA:
-            return "sending files"
+            return "sending files" if status.progress_data else "sending arguments"
         case Status.IN_QUEUE:
             text = "queued"
             if status.rank is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from jobwire.exceptions import (
     ConnectError,
     ConnectionLostError,
     RemoteProtocolError,
+    ServerError,
     TransportError,
     TransportTimeoutError,
     shown,
@@ -43,6 +45,14 @@ after 5; a request that is sent at that moment is lost, and nobody can tell whet
 server saw it."""
 
 
+_PROBES = (("KEEPIDLE", 60), ("KEEPALIVE", 60), ("KEEPINTVL", 10), ("KEEPCNT", 4))
+"""How TCP probes a connection: after 60 s of silence, each 10 s, 4 times. Routers forget
+silent connections after minutes; the probes also keep them from it. ``KEEPALIVE`` is what
+macOS calls ``KEEPIDLE``."""
+
+_NO_CODE = 1005
+"""How RFC 6455 has it that a close frame had no code."""
+
 _CLOSING = 0.2
 """Seconds that a server has to close a connection on which it failed."""
 
@@ -60,6 +70,7 @@ class AiohttpTransport:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=0,  # the caller limits what it sends; a stream must never wait
+                    socket_factory=_probed_socket,
                     keepalive_timeout=_KEEPALIVE,
                 ),
                 # Servers are often named by address, which a strict jar refuses.
@@ -148,6 +159,7 @@ class AiohttpTransport:
         max_size: int,
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
+        idle_timeout: float | None = None,
     ) -> AsyncGenerator[WebSocket]:
         arguments = self._arguments(url, None)
         del arguments["allow_redirects"]
@@ -157,19 +169,24 @@ class AiohttpTransport:
         with _mapped_errors(url):
             try:
                 async with asyncio.timeout(sum(known) if len(known) == len(limits) else None):
-                    socket = await self._open(url).ws_connect(
+                    opened = await self._open(url).ws_connect(
                         url,
                         headers={**self._options.headers, **(headers or {})},
-                        max_msg_size=max_size,
+                        max_msg_size=max_size + 1,  # aiohttp refuses what is as large
+                        # A ping after so long, and half as long again for the answer.
+                        heartbeat=None if idle_timeout is None else idle_timeout / 1.5,
                         timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING),  # pyright: ignore[reportCallIssue]
                         **arguments,
                     )
             except aiohttp.WSServerHandshakeError as error:
-                raise ConnectError(f"{url} opens no WebSocket (HTTP {error.status})") from error
+                text = f"{url} opens no WebSocket: HTTP {error.status}, {shown(error.message)}"
+                if error.status == 101:
+                    raise RemoteProtocolError(text) from error
+                raise ServerError(text, status=error.status) from error
         try:
-            yield _Socket(socket, url)
+            yield _Socket(opened, url)
         finally:
-            await socket.close()
+            await opened.close()
 
     async def aclose(self) -> None:
         session, self._session = self._session, None
@@ -196,12 +213,7 @@ class _Socket:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, url: str) -> None:
         self._socket = socket
         self._url = url
-
-    @property
-    def close_code(self) -> int | None:
-        code = self._socket.close_code
-        # What aiohttp says if there was no closing handshake.
-        return None if code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE else code
+        self.close_code: int | None = None
 
     async def send(self, text: str) -> None:
         with _mapped_errors(self._url):
@@ -216,14 +228,33 @@ class _Socket:
                     yield message.data.encode()
                 case aiohttp.WSMsgType.BINARY:
                     yield message.data
+                case aiohttp.WSMsgType.ERROR if isinstance(message.data, TimeoutError):
+                    raise ConnectionLostError(
+                        f"nothing was heard from {self._url}, not even the answer to a ping"
+                    )
                 case aiohttp.WSMsgType.ERROR:
                     raise RemoteProtocolError(
                         f"{self._url} breaks the WebSocket protocol: {shown(str(message.data))}"
                     )
-                case _:
-                    if self.close_code is None:
-                        raise ConnectionLostError(f"the connection to {self._url} broke")
+                case aiohttp.WSMsgType.CLOSE:
+                    self.close_code = message.data or _NO_CODE
                     return
+                case _:
+                    raise ConnectionLostError(f"the connection to {self._url} broke")
+
+
+def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket whose connection breaks when the other end is gone.
+
+    Some servers say nothing for as long as a job takes.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES:
+        if (option := getattr(socket, f"TCP_{name}", None)) is not None:
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 def _form(upload: Upload, headers: dict[str, str]) -> AsyncIterator[bytes]:

@@ -169,7 +169,10 @@ class WebSocket(Protocol):
 
     @property
     def close_code(self) -> int | None:
-        """The code with which the server closed; None while it is open, or if it broke."""
+        """The code with which the server closed, 1005 if it gave none.
+
+        None before the end of `messages`, or if the connection broke.
+        """
         ...
 
     async def send(self, text: str) -> None:
@@ -196,8 +199,9 @@ class WebSocket(Protocol):
 class Transport(Protocol):
     """Sends HTTP requests. Belongs to the event loop in which it was first used.
 
-    Cookies that a server sets are kept and sent with later requests to it. Redirects
-    are not followed.
+    Cookies that a server sets are kept and sent with later requests to it. Redirects are
+    not followed. A connection whose other end is gone breaks within two minutes, even if
+    nothing is sent on it: the operating systems see to that.
     """
 
     async def request(
@@ -255,6 +259,7 @@ class Transport(Protocol):
         max_size: int,
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
+        idle_timeout: float | None = None,
     ) -> AbstractAsyncContextManager[WebSocket]:
         """Open a WebSocket. Leaving the context closes it.
 
@@ -262,12 +267,15 @@ class Transport(Protocol):
             url: An absolute URL, with ``http`` or ``https``.
             max_size: Bytes of one message of the server.
             headers: Added to the client's own; these win.
-            timeouts: For the handshake, instead of the transport's own. Once it is open,
-                the connection may be silent for ever.
+            timeouts: For the handshake, instead of the transport's own.
+            idle_timeout: Seconds of silence after which the connection counts as broken.
+                A server that lives is not silent: it is asked, with a ping, and answers.
+                None waits for ever.
 
         Raises:
-            ConnectError: No connection, or the server does not open a WebSocket there.
-            ConnectionLostError, TransportTimeoutError: As for `request`.
+            ConnectError, ConnectionLostError, TransportTimeoutError: As for `request`.
+            ServerError: The server answers, but opens no WebSocket.
+            RemoteProtocolError: What it answers is no WebSocket's handshake.
         """
         ...
 

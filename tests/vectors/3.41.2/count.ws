@@ -1,0 +1,10 @@
+{"msg":"send_hash"}
+{"msg":"estimation","rank":0,"queue_size":1,"avg_event_process_time":0.039668261588036595,"avg_event_concurrent_process_time":0.009917065397009149,"rank_eta":0.039668261588036595,"queue_eta":0.0}
+{"msg":"send_data"}
+{"msg":"process_starts"}
+{"msg":"process_generating","output":{"data":["0"],"is_generating":true,"duration":0.0004317760467529297,"average_duration":0.08314692272859461},"success":true}
+{"msg":"process_generating","output":{"data":["1"],"is_generating":true,"duration":0.00037860870361328125,"average_duration":0.0785486830605401},"success":true}
+{"msg":"process_generating","output":{"data":["2"],"is_generating":true,"duration":0.00019311904907226562,"average_duration":0.07442470600730494},"success":true}
+{"msg":"process_generating","output":{"data":["3"],"is_generating":true,"duration":0.0001723766326904297,"average_duration":0.07071208953857422},"success":true}
+{"msg":"process_generating","output":{"data":["4"],"is_generating":true,"duration":0.00017642974853515625,"average_duration":0.0673532485961914},"success":true}
+{"msg":"process_completed","output":{"data":["4"],"is_generating":true,"duration":0.00017642974853515625,"average_duration":0.0673532485961914},"success":true}

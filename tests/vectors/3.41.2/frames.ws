@@ -1,0 +1,9 @@
+{"msg":"send_hash"}
+{"msg":"estimation","rank":0,"queue_size":1,"avg_event_process_time":0.03967013914291173,"avg_event_concurrent_process_time":0.009917534785727933,"rank_eta":0.03967013914291173,"queue_eta":0.0}
+{"msg":"send_data"}
+{"msg":"process_starts"}
+{"msg":"process_generating","output":{"data":[{"headers":["c0","c1","c2"],"data":[["0.0","0.1","0.2"],["1.0","1.1","1.2"]]}],"is_generating":true,"duration":0.0003685951232910156,"average_duration":0.0003685951232910156},"success":true}
+{"msg":"process_generating","output":{"data":[{"headers":["c0"],"data":[["0.0"],["1.0"]]}],"is_generating":true,"duration":0.00020623207092285156,"average_duration":0.0002874135971069336},"success":true}
+{"msg":"process_generating","output":{"data":[{"headers":["c0","c1","c2","c3"],"data":[["0.0","0.1","0.2","0.3"],["1.0","1.1","1.2","1.3"],["2.0","2.1","2.2","2.3"]]}],"is_generating":true,"duration":0.00015401840209960938,"average_duration":0.0002429485321044922},"success":true}
+{"msg":"process_generating","output":{"data":[{"headers":["c0","c1"],"data":[["0.0","0.1"]]}],"is_generating":true,"duration":0.00028204917907714844,"average_duration":0.00025272369384765625},"success":true}
+{"msg":"process_completed","output":{"data":[{"headers":["c0","c1"],"data":[["0.0","0.1"]]}],"is_generating":true,"duration":0.00028204917907714844,"average_duration":0.00025272369384765625},"success":true}

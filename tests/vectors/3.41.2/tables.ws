@@ -1,0 +1,11 @@
+{"msg":"send_hash"}
+{"msg":"estimation","rank":0,"queue_size":1,"avg_event_process_time":0.03983839955823175,"avg_event_concurrent_process_time":0.009959599889557937,"rank_eta":0.03983839955823175,"queue_eta":0.0}
+{"msg":"send_data"}
+{"msg":"process_starts"}
+{"msg":"process_generating","output":{"data":[[[1,2,3],[4,5,6]]],"is_generating":true,"duration":0.0004134178161621094,"average_duration":0.0004134178161621094},"success":true}
+{"msg":"process_generating","output":{"data":[[[1],[4]]],"is_generating":true,"duration":0.0001819133758544922,"average_duration":0.0002976655960083008},"success":true}
+{"msg":"process_generating","output":{"data":[[[1,7],[4,8],[9,9]]],"is_generating":true,"duration":0.0001220703125,"average_duration":0.0002391338348388672},"success":true}
+{"msg":"process_generating","output":{"data":[[]],"is_generating":true,"duration":0.0001392364501953125,"average_duration":0.00021415948867797852},"success":true}
+{"msg":"process_generating","output":{"data":[[[5,[1,2,[3,4,5]]],{"k":[1,2,3]}]],"is_generating":true,"duration":0.00019693374633789062,"average_duration":0.00021071434020996093},"success":true}
+{"msg":"process_generating","output":{"data":[[[5,[1,[3]]],{"k":[]}]],"is_generating":true,"duration":0.00017523765563964844,"average_duration":0.0002048015594482422},"success":true}
+{"msg":"process_completed","output":{"data":[[[5,[1,[3]]],{"k":[]}]],"is_generating":true,"duration":0.00017523765563964844,"average_duration":0.0002048015594482422},"success":true}

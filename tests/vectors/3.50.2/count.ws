@@ -1,0 +1,10 @@
+{"msg":"send_hash"}
+{"msg":"estimation","rank":0,"queue_size":1,"avg_event_process_time":0.016806071599324544,"avg_event_concurrent_process_time":0.004201517899831136,"rank_eta":0.016806071599324544,"queue_eta":0.0}
+{"msg":"send_data"}
+{"msg":"process_starts"}
+{"msg":"process_generating","output":{"data":["0"],"is_generating":true,"duration":0.0008509159088134766,"average_duration":0.0619494396707286},"success":true}
+{"msg":"process_generating","output":{"data":["1"],"is_generating":true,"duration":0.000240325927734375,"average_duration":0.05937822659810384},"success":true}
+{"msg":"process_generating","output":{"data":["2"],"is_generating":true,"duration":0.00025391578674316406,"average_duration":0.05701325416564942},"success":true}
+{"msg":"process_generating","output":{"data":["3"],"is_generating":true,"duration":0.00020647048950195312,"average_duration":0.054828377870412975},"success":true}
+{"msg":"process_generating","output":{"data":["4"],"is_generating":true,"duration":0.0001976490020751953,"average_duration":0.05280501754195602},"success":true}
+{"msg":"process_completed","output":{"data":["4"],"is_generating":true,"duration":0.0001976490020751953,"average_duration":0.05280501754195602},"success":true}

@@ -1,0 +1,9 @@
+{"msg":"send_hash"}
+{"msg":"estimation","rank":0,"queue_size":1,"avg_event_process_time":0.016647246927996864,"avg_event_concurrent_process_time":0.004161811731999216,"rank_eta":0.016647246927996864,"queue_eta":0.0}
+{"msg":"send_data"}
+{"msg":"process_starts"}
+{"msg":"process_generating","output":{"data":[{"data":[["0.0","0.1","0.2"],["1.0","1.1","1.2"]],"headers":["c0","c1","c2"],"metadata":null}],"is_generating":true,"duration":0.00110626220703125,"average_duration":0.0004470348358154297},"success":true}
+{"msg":"process_generating","output":{"data":[{"data":[["0.0"],["1.0"]],"headers":["c0"],"metadata":null}],"is_generating":true,"duration":0.0001957416534423828,"average_duration":0.00041113580976213725},"success":true}
+{"msg":"process_generating","output":{"data":[{"data":[["0.0","0.1","0.2","0.3"],["1.0","1.1","1.2","1.3"],["2.0","2.1","2.2","2.3"]],"headers":["c0","c1","c2","c3"],"metadata":null}],"is_generating":true,"duration":0.0001583099365234375,"average_duration":0.0003795325756072998},"success":true}
+{"msg":"process_generating","output":{"data":[{"data":[["0.0","0.1"]],"headers":["c0","c1"],"metadata":null}],"is_generating":true,"duration":0.00014710426330566406,"average_duration":0.00035370720757378475},"success":true}
+{"msg":"process_completed","output":{"data":[{"data":[["0.0","0.1"]],"headers":["c0","c1"],"metadata":null}],"is_generating":true,"duration":0.00014710426330566406,"average_duration":0.00035370720757378475},"success":true}

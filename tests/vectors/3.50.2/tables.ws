@@ -1,0 +1,11 @@
+{"msg":"send_hash"}
+{"msg":"estimation","rank":0,"queue_size":1,"avg_event_process_time":0.01672915408485814,"avg_event_concurrent_process_time":0.004182288521214535,"rank_eta":0.01672915408485814,"queue_eta":0.0}
+{"msg":"send_data"}
+{"msg":"process_starts"}
+{"msg":"process_generating","output":{"data":[[[1,2,3],[4,5,6]]],"is_generating":true,"duration":0.0008909702301025391,"average_duration":0.0002862513065338135},"success":true}
+{"msg":"process_generating","output":{"data":[[[1],[4]]],"is_generating":true,"duration":0.0001347064971923828,"average_duration":0.0002694129943847656},"success":true}
+{"msg":"process_generating","output":{"data":[[[1,7],[4,8],[9,9]]],"is_generating":true,"duration":0.00030422210693359375,"average_duration":0.0002728939056396484},"success":true}
+{"msg":"process_generating","output":{"data":[[]],"is_generating":true,"duration":0.0001544952392578125,"average_duration":0.000262130390514027},"success":true}
+{"msg":"process_generating","output":{"data":[[[5,[1,2,[3,4,5]]],{"k":[1,2,3]}]],"is_generating":true,"duration":0.00013113021850585938,"average_duration":0.00025121370951334637},"success":true}
+{"msg":"process_generating","output":{"data":[[[5,[1,[3]]],{"k":[]}]],"is_generating":true,"duration":0.0002944469451904297,"average_duration":0.00025453934302696813},"success":true}
+{"msg":"process_completed","output":{"data":[[[5,[1,[3]]],{"k":[]}]],"is_generating":true,"duration":0.0002944469451904297,"average_duration":0.00025453934302696813},"success":true}
