@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import tempfile
 import uuid
 import warnings
@@ -14,36 +13,28 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from jobwire import __version__
-from jobwire.client.addresses import join, root, same_place, split_credentials
+from jobwire.client.addresses import lower, split_credentials
 from jobwire.client.call import Call
 from jobwire.client.connections import ConnectionSession
 from jobwire.client.fetch import Fetch
 from jobwire.client.job import AsyncJob
+from jobwire.client.opening import AppAddress
 from jobwire.client.options import with_httpx_kwargs
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session
-from jobwire.client.spaces import (
-    duplicate,
-    find_running,
-    is_hugging_face,
-    space_name,
-    token_for,
-)
+from jobwire.client.spaces import duplicate, is_hugging_face, space_name
 from jobwire.client.tasks import run_soon
 from jobwire.client.transfer import FileTransfer
 from jobwire.client.zerogpu import caller_headers
 from jobwire.exceptions import (
     AppError,
-    ArgumentError,
     AuthenticationError,
     ClientClosedError,
     FileError,
     JobwireError,
     LocalProtocolError,
-    NotGradioError,
     RemoteProtocolError,
     ServerError,
 )
@@ -58,9 +49,9 @@ from jobwire.protocol.limits import (
 from jobwire.protocol.messages import decode_value
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
-from jobwire.protocol.replies import read_config, read_json, read_login
-from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
-from jobwire.transports.base import Response, Timeouts, Transport, TransportOptions
+from jobwire.protocol.replies import read_json
+from jobwire.protocol.schema import AppSchema, Endpoint
+from jobwire.transports.base import Timeouts, Transport, TransportOptions
 from jobwire.types import ProgressUnit
 
 __all__ = ("AsyncClient",)
@@ -69,13 +60,7 @@ logger = logging.getLogger("jobwire")
 
 JobSession = Session | ConnectionSession
 
-_MAX_REDIRECTS = 5
 _EVENT_DATA = "event_data"
-
-_KNOCK_TIMEOUTS = Timeouts(connect=5.0, read=5.0)
-"""For the request that wakes a Space, whose answer may be long in coming."""
-
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
 
 class AsyncClient:
@@ -166,14 +151,11 @@ class AsyncClient:
         transport: Callable[[TransportOptions], Transport] | None = None,
     ) -> None:
         self._space_id = space_name(src)
-        self._src, credentials = (
+        address, credentials = (
             split_credentials(src) if self._space_id is None else (self._space_id, None)
         )
-        self._auth = auth
         self._verbose = verbose
-        self._token: str | Literal[False] | None = token
         self._oauth_token = oauth_token
-        self._space_timeout = space_timeout
         own_headers = {"user-agent": f"jobwire/{__version__}", "x-gradio-user": "api"}
         if credentials is not None:
             own_headers["authorization"] = credentials
@@ -185,10 +167,16 @@ class AsyncClient:
             ),
             httpx_kwargs or {},
         )
-        self._options = options._replace(headers={**options.headers, **_lower(headers or {})})
-        if token is not None and token is not False and not isinstance(token, str):
-            raise ArgumentError("token is a string, None or False", parameter="token")
-        _token_header(token or None)  # whether it can be sent
+        self._app = AppAddress(
+            address,
+            space_id=self._space_id,
+            options=options._replace(headers={**options.headers, **lower(headers or {})}),
+            make_transport=transport or _default_transport(),
+            auth=auth,
+            token=token,
+            space_timeout=space_timeout,
+            verbose=verbose,
+        )
         self._timeouts = options.timeouts
         self._limits = Limits(self._timeouts, idle_timeout, max_event_size)
         self._lazy_files = download_files == "lazy"
@@ -197,7 +185,6 @@ class AsyncClient:
             None if download_files is False or self._lazy_files else _directory(download_files)
         )
         self._max_download_size = max_download_size
-        self._make_transport = transport or _default_transport()
         self._session_hash = str(uuid.uuid4())
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
@@ -219,7 +206,7 @@ class AsyncClient:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._src!r})"
+        return f"{type(self).__name__}({self.src!r})"
 
     def __str__(self) -> str:
         """How the app is called, if its ``/info`` has been fetched. Does no I/O."""
@@ -232,7 +219,7 @@ class AsyncClient:
     @property
     def src(self) -> str:
         """The app's root, with a trailing slash; a Space's name until `connect` has found it."""
-        return self._src
+        return self._app.url if self._schema is None else self._schema.url
 
     @property
     def space_id(self) -> str | None:
@@ -470,8 +457,8 @@ class AsyncClient:
             fields["oauth_token"] = self._oauth_token
         transfer = self._transfer(schema)
         data = bind_arguments(endpoint, args, kwargs)
-        own_headers = _lower(headers or {})
-        if self._space_id is not None or is_hugging_face(self._src):
+        own_headers = lower(headers or {})
+        if self._space_id is not None or is_hugging_face(schema.url):
             own_headers = caller_headers() | own_headers
         call = Call(endpoint, data, own_headers, transfer, fields, schema.max_file_size)
 
@@ -571,7 +558,7 @@ class AsyncClient:
         if self._schema is None:
             # Whoever waits for it shares one try, its failure included.
             if self._loading is None:
-                self._loading = run_soon(self._tasks, self._fetch_config())
+                self._loading = run_soon(self._tasks, self._open())
                 # Even if all who wait for it are cancelled.
                 self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
             try:
@@ -584,83 +571,13 @@ class AsyncClient:
             raise ClientClosedError("the client was closed meanwhile")
         return self._schema
 
-    async def _fetch_config(self) -> None:
+    async def _open(self) -> None:
         try:
-            await self._find_app()
-            reply = await self._follow_to_config()
-            if reply.status == 401 and self._auth is not None:
-                await self._login(*self._auth)
-                reply = await self._follow_to_config()
-            url = f"{self._src}config"
-            self._schema = parse_config(read_config(*reply, url=url), url=self._src)
+            self._transport, self._schema = await self._app.open()
         finally:
             self._loading = None
         if self._verbose:
-            logger.info("loaded %s (gradio %s)", self._src, self._schema.version)
-
-    async def _find_app(self) -> None:
-        """Find the app, if a Space was named, and make what sends requests to it."""
-        transport, self._transport = self._transport, None
-        if transport is not None:  # of a try that failed
-            await transport.aclose()
-        if self._space_id is not None:
-            host = await find_running(
-                self._space_id,
-                self._token,
-                self._space_timeout,
-                self._knock,
-                verbose=self._verbose,
-            )
-            self._src = root(host)
-        self._transport = self._make_transport(await self._options_for(self._src))
-
-    async def _options_for(self, url: str) -> TransportOptions:
-        """Return the options with the token that the host of ``url`` may see."""
-        token = _token_header(await token_for(self._token, url))
-        return self._options._replace(headers={**token, **self._options.headers})
-
-    async def _knock(self, host: str) -> bool:
-        """Send a request to a Space that sleeps; return whether its app answers already."""
-        src = root(host)
-        transport = self._make_transport(await self._options_for(src))
-        try:
-            url = f"{src}config"
-            reply = await transport.request("GET", url, timeouts=_KNOCK_TIMEOUTS)
-            read_config(*reply, url=url)
-        except AuthenticationError:
-            return True  # it is the app that wants a login
-        except JobwireError:
-            return False
-        else:
-            return True
-        finally:
-            await transport.aclose()
-
-    async def _follow_to_config(self) -> Response:
-        """Fetch the config, following redirects that stay on the host that was named."""
-        for _ in range(_MAX_REDIRECTS):
-            url = f"{self._src}config"
-            reply = await self._get_transport().request("GET", url)
-            if reply.status not in (301, 302, 303, 307, 308):
-                return reply
-            target = join(url, reply.headers.get("location", ""))
-            if not same_place(url, target) or not urlsplit(target).path.endswith("/config"):
-                raise NotGradioError(
-                    f"{url} redirects to {target}; if the app is there and you trust it, give "
-                    "that address",
-                    url=url,
-                    status=reply.status,
-                )
-            self._src = root(target.partition("?")[0].removesuffix("config"))
-        raise NotGradioError(
-            f"{self._src} redirects more than {_MAX_REDIRECTS} times", url=self._src, status=302
-        )
-
-    async def _login(self, user: str, password: str) -> None:
-        url = f"{self._src}login"
-        fields = {"username": user, "password": password}
-        reply = await self._get_transport().request("POST", url, body=fields)
-        read_login(reply.status, reply.body, url=url)
+            logger.info("loaded %s (gradio %s)", self._schema.url, self._schema.version)
 
     def _get_transport(self) -> Transport:
         if self._closed:
@@ -778,27 +695,6 @@ def _directory(given: str | os.PathLike[str] | None) -> Path:
     if directory.exists() and not directory.is_dir():
         raise FileError(f"download_files={str(given)!r} is no directory", path=str(given))
     return directory
-
-
-def _lower(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Return headers with their names in lower case, so that one replaces another.
-
-    Raises:
-        ArgumentError: A name or a value cannot be sent.
-    """
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not _HEADER.match(name):
-            raise ArgumentError(
-                f"header {name!r}: names and values are strings without line breaks",
-                parameter="headers",
-            )
-        if any(character in value for character in "\r\n\0"):
-            raise ArgumentError(f"header {name!r} has a line break in it", parameter="headers")
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _token_header(token: str | None) -> dict[str, str]:
-    return {} if token is None else _lower({"x-hf-authorization": f"Bearer {token}"})
 
 
 def _default_transport() -> Callable[[TransportOptions], Transport]:
