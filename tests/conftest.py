@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import jobwire
@@ -21,6 +22,10 @@ import jobwire
 APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
 START_TIMEOUT = 60.0
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("jobwire", deadline=None)
+hypothesis.settings.load_profile("jobwire")
 
 # Or the library of the Hub asks it, once a day, what to report in its user agent.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -81,7 +81,7 @@ def use(url: str) -> None:
     """Make each kind of call."""
     http_ = Http(url)
     (path,) = http_.upload(("said.txt", b"quietly")).json
-    with Client(url) as client:
+    with Client(url, download_files=False) as client:
         assert client.predict("Ada", api_name="/greet") == "Hello, Ada!"
         assert list(client.submit(3, api_name="/count")) == [0, 1, 2]
         shouted = client.predict({"path": path}, api_name="/shout")
