@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from jobwire.server.context import Progress, Request, Session
 from jobwire.server.errors import DeclarationError
-from jobwire.server.run import INJECTABLE, Outcome
+from jobwire.server.execution import INJECTABLE
+from jobwire.server.run import Outcome
 from jobwire.server.settings import is_count, is_optional, is_seconds
 from jobwire.server.signature import Signature, inspect_function
 
