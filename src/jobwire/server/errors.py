@@ -1,4 +1,4 @@
-"""What is wrong with a function, what was sent to it or what it returned; what is missing or died."""
+"""What is wrong with a function, with what it was sent or returned, and with the server."""
 
 from __future__ import annotations
 

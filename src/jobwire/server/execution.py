@@ -35,7 +35,7 @@ from jobwire.server.stores.base import LogFullError
 from jobwire.server.values import FileWriter, well_formed
 from jobwire.types import ProgressUnit
 
-__all__ = ("INJECTABLE", "Callee", "Execution", "Inputs", "failure_of")
+__all__ = ("INJECTABLE", "Callee", "Execution", "Inputs", "failure_of", "sendable")
 
 T = TypeVar("T")
 
@@ -63,8 +63,6 @@ class Callee(Protocol):
     def batch(self) -> bool: ...
     @property
     def track_tqdm(self) -> bool: ...
-    @property
-    def may_give_files(self) -> bool: ...
 
 
 class Inputs(NamedTuple):
@@ -241,7 +239,7 @@ class Execution(ABC):
 
     async def _off_loop(self, send: Callable[[Any], T], result: Any) -> T:
         # Files are copied; that must not keep the loop from all else.
-        if self.callee.may_give_files and not isinstance(result, _PLAIN):
+        if self.callee.signature.may_give_files and not isinstance(result, _PLAIN):
             return await asyncio.to_thread(send, result)
         return send(result)
 

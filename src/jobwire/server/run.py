@@ -5,7 +5,6 @@ Executors drive a run; they know nothing of messages, and a run knows nothing of
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
