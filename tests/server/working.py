@@ -175,6 +175,7 @@ class Bench:
         priority: int = 0,
         sharer: str = "",
         session: Session | None = None,
+        request: Request = REQUEST,
     ) -> Job:
         endpoint = self[name]
         files = JobFiles(self.files, owner=None, root="http://127.0.0.1")
@@ -183,7 +184,7 @@ class Bench:
             endpoint,
             endpoint.signature.decode(args, files=files),
             session=session or Session(None, None),
-            request=REQUEST,
+            request=request,
             files=files,
         )
         await self.queue.submit(job, b"[]", priority=priority, sharer=sharer)
@@ -300,7 +301,7 @@ async def _close(benches: list[Bench]) -> None:
         bench.close()
     deadline = time.monotonic() + 10
     for thread in threading.enumerate():
-        if thread.name.startswith("jobwire-worker"):
+        if thread.name.startswith(("jobwire-worker", "jobwire-keeper")):
             while thread.is_alive() and time.monotonic() < deadline:
                 await asyncio.sleep(0.001)  # it may have something for the loop
     for task in asyncio.all_tasks() - {asyncio.current_task()}:

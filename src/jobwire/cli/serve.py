@@ -194,7 +194,7 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TargetError(f"there is no file {path}", parameter="target")
     path = path.resolve()
-    name = path.stem
+    name = path.stem.replace(".", "_")  # a dot would make it part of a package
     if name in sys.stdlib_module_names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)  # while the file's directory does not hide it

@@ -30,6 +30,7 @@ from jobwire.server.endpoint import (
     inspect_endpoint,
 )
 from jobwire.server.errors import DeclarationError
+from jobwire.server.executors.base import is_worker
 from jobwire.server.guard import Guard
 from jobwire.server.routes import Router, Routes
 from jobwire.server.service import Service
@@ -502,7 +503,7 @@ class App:
             OSError: The address or the port cannot be used.
         """
         arguments = locals()
-        if _is_worker():
+        if is_worker():
             return self, "", ""
         changed = changed_arguments(App.launch, arguments)
         ignored = check_arguments(changed)
@@ -697,9 +698,3 @@ class App:
                 self._services.pop(asyncio.get_running_loop(), None)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def _is_worker() -> bool:
-    # Whoever is a worker has this module imported.
-    spawning = sys.modules.get("jobwire.server.executors.spawning")
-    return spawning is not None and bool(spawning.is_worker())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +12,17 @@ if TYPE_CHECKING:
     from jobwire.server.execution import Callee
     from jobwire.server.run import Run
 
-__all__ = ("Cancellation", "Executor", "NextRun", "looks_at_its_end")
+__all__ = (
+    "WORKER_NAME",
+    "Cancellation",
+    "Executor",
+    "NextRun",
+    "is_worker",
+    "looks_at_its_end",
+)
+
+WORKER_NAME = "jobwire-worker"
+"""The name of every worker process."""
 
 Cancellation = str
 """What a cancel did.
@@ -51,6 +62,13 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Start nothing more. Returns at once; functions that still run are left alone."""
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of a server. Known before anything of it runs."""
+    # Not imported for this: whoever is a worker has it.
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.current_process().name == WORKER_NAME
 
 
 def looks_at_its_end(callee: Callee) -> bool:

@@ -128,12 +128,12 @@ class Broken(Struct, tag=True, array_like=True):
     """A function cannot be imported.
 
     Attributes:
-        name: Its endpoint.
+        name: Its endpoint; None if it is the app itself.
         reason: The error.
         traceback: Where it was raised.
     """
 
-    name: str
+    name: str | None
     reason: str
     traceback: str
 

@@ -190,6 +190,7 @@ class _Keeper:
         self._lock = threading.Lock()
         """Of what follows, so that no other run than the one that is meant is stopped."""
         self._worker: WorkerProcess | None = None
+        self._hiring = False
         self._run: Run | None = None
         self._called = False
         self._timer: threading.Timer | None = None
@@ -223,7 +224,7 @@ class _Keeper:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            if self._worker is not None and not self.ready.done():
+            if self._worker is not None and self._hiring:
                 self._worker.kill()
         self._ring()
 
@@ -287,7 +288,7 @@ class _Keeper:
             if not run.stopped:
                 _logger.error("%s: %s", run.endpoint.label, error)
                 run.fail(error)
-        except WorkerError as error:
+        except (DeclarationError, WorkerError) as error:
             _logger.error("%s: %s", run.endpoint.label, error)
             run.fail(error)
         except BaseException as error:
@@ -399,9 +400,13 @@ class _Keeper:
         worker = WorkerProcess()
         with self._lock:
             self._worker = worker
+            self._hiring = True
             if self._closed:
                 worker.kill()
-        self._prepare(worker, list(self._executor.functions.values()))
+        try:
+            self._prepare(worker, list(self._executor.functions.values()))
+        finally:
+            self._hiring = False
         self._hopeful = True
         return worker
 
@@ -417,12 +422,11 @@ class _Keeper:
             ) from None
         if isinstance(report, Broken):
             self._let_go()
+            what = "the app" if report.name is None else f"/{report.name}"
+            error = WorkerError(f"a worker process could not import {what}: {report.reason}")
             if self._executor.is_new(report.reason):
-                _logger.error("/%s cannot be imported\n%s", report.name, report.traceback)
-            raise WorkerError(
-                f"/{report.name} cannot be called in a worker process, which could not import it: "
-                f"{report.reason}"
-            )
+                _logger.error("%s\n%s", error, report.traceback)
+            raise error
         worker.prepared |= {function.name for function in functions}
 
     def _let_go(self, grace: float = 0.0) -> int | None:

@@ -12,11 +12,13 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 
 from jobwire.server.errors import WorkerError
+from jobwire.server.executors.base import WORKER_NAME
+from jobwire.server.executors.guard import Guard
 from jobwire.server.executors.messages import Order, Report, decode_report, encode
-from jobwire.server.executors.worker import NAME, main
+from jobwire.server.executors.worker import main
 from jobwire.server.modules import FILES
 
-__all__ = ("WorkerProcess", "is_worker")
+__all__ = ("WorkerProcess",)
 
 _context = multiprocessing.get_context("spawn")
 """Never forked: a copy of a process with threads and open connections is in no known state."""
@@ -26,10 +28,7 @@ _lock = threading.Lock()
 """Of those, and of what the library keeps of its processes, which it does not guard itself."""
 _exiting = False
 
-
-def is_worker() -> bool:
-    """Whether this process is a worker of a server."""
-    return multiprocessing.current_process().name == NAME
+_guard = Guard()
 
 
 class WorkerProcess:
@@ -60,19 +59,20 @@ class WorkerProcess:
             raise WorkerError(f"a worker process could not be started: {error}") from error
         level = logging.getLogger().getEffectiveLevel()
         # Not a daemon: those may have no children. Who kills it is `_kill_all`.
-        self._process = _context.Process(target=main, args=(theirs, FILES, level), name=NAME)
+        self._process = _context.Process(target=main, args=(theirs, FILES, level), name=WORKER_NAME)
         try:
             with _lock:
                 if _exiting:
                     raise RuntimeError("the interpreter is about to end")
                 self._process.start()
                 _alive.add(self)
+            self.pid = self._process.pid or 0
+            _guard.watch(self.pid)
         except BaseException as error:
             self.connection.close()
             raise WorkerError(f"a worker process could not be started: {error}") from error
         finally:
             theirs.close()
-        self.pid = self._process.pid or 0
 
     def send(self, order: Order) -> None:
         """Send an order; blocks while the worker does not read.
@@ -119,8 +119,10 @@ class WorkerProcess:
             with _lock:
                 self._process.join()
                 code = self._process.exitcode
-                self._process.close()
+                if not _exiting:  # the library looks at it once more then
+                    self._process.close()
                 _alive.discard(self)
+            _guard.forget(self.pid)
         return code
 
     def _kill(self) -> None:
@@ -138,6 +140,7 @@ def _kill_all() -> None:
         alive = list(_alive)
     for worker in alive:
         worker.kill()
+    _guard.close()
 
 
 # Later than those of `multiprocessing`, which would wait for the workers, and so run earlier.

@@ -7,6 +7,7 @@ their own. What it needs of the server it gets from the thread that listens.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import pickle
@@ -51,10 +52,7 @@ from jobwire.server.executors.messages import (
 from jobwire.server.modules import load_file_as
 from jobwire.types import ProgressUnit
 
-__all__ = ("EXIT_TIME", "NAME", "main")
-
-NAME = "jobwire-worker"
-"""The name of every worker process."""
+__all__ = ("EXIT_TIME", "main")
 
 EXIT_TIME = 5.0
 """Seconds that a worker may take to end once it has nothing to do: its threads and exit
@@ -73,6 +71,7 @@ def main(connection: Connection, files: dict[str, str], level: int) -> None:
         level: Of the records that the server's log wants.
     """
     _stand_alone()
+    faulthandler.enable()  # says where it crashed
     worker = _Worker(connection, files)
     root = logging.getLogger()
     root.addHandler(_LogHandler(worker.report))
@@ -129,7 +128,7 @@ class _Worker:
                     self.report(outcome)
 
     def _prepare(self, functions: Sequence[Function]) -> Ready | Broken:
-        name = ""
+        name: str | None = None
         try:
             for module, path in self._files.items():
                 load_file_as(module, Path(path))
