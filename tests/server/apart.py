@@ -165,11 +165,6 @@ def kill(number: int) -> None:
     time.sleep(FOREVER)
 
 
-def crash_later() -> None:
-    """End well, and then crash."""
-    threading.Timer(0.01, os._exit, [7]).start()
-
-
 def sleep(path: str = "") -> str:
     """Sleep, and say so before and after."""
     log.info("asleep")

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from jobwire.exceptions import JobCancelledError
+from jobwire.exceptions import JobCancelledError, JobwireError
 from jobwire.server.context import CancelToken, Request, Session
 from jobwire.server.endpoint import Endpoint
 from jobwire.server.errors import DeclarationError, WorkerError
@@ -51,6 +51,8 @@ __all__ = ("STOP_TIME", "ProcessExecutor")
 
 STOP_TIME = 5.0
 """Seconds that a function which was told to end may take to do so, before it is killed."""
+
+_LOG = "the server's log says more"
 
 _logger = logging.getLogger("jobwire.server")
 
@@ -158,8 +160,13 @@ class ProcessExecutor:
             self._reasons.add(reason)
         return not known
 
-    def over(self, run: Run) -> None:
-        """A run is over: its slot is the next one's."""
+    def over(self, run: Run, *, fit: bool) -> None:
+        """A run is over: its slot is the next one's.
+
+        Args:
+            run: The run.
+            fit: Whether its keeper has a worker that could do the next.
+        """
         with self._lock:
             self._working.pop(run, None)
         try:
@@ -169,12 +176,12 @@ class ProcessExecutor:
             return
         if following is None:
             return
-        if following.executor is not self:
+        if following.executor is not self or not fit:
             following.executor.start(following)
             return
         with self._lock:
             if not self.closed:
-                # At the end: a long line takes turns with others.
+                # For its keeper, unless others wait: a long line takes turns with them.
                 self._backlog.append(following)
 
 
@@ -250,8 +257,12 @@ class _Keeper:
                 self.ready.set_exception(error)
             else:
                 self.ready.set_result(None)
-            while (run := self._executor.take(self) or self._wait()) is not None:
-                self._do(run)
+            while not self._closed:
+                # Before it takes something: others may have a worker for it already.
+                self._renew()
+                run = self._executor.take(self) or self._wait()
+                if run is not None:
+                    self._do(run)
         finally:
             self._let_go(EXIT_TIME)
             self._bell.close()
@@ -263,9 +274,7 @@ class _Keeper:
             if self._assigned is not None:
                 run, self._assigned = self._assigned, None
                 return run
-            worker = self._renewed()
-            if worker is None and self._hopeful:
-                worker = self._try_to_hire()
+            worker = self._worker
             news = wait([self._bell] if worker is None else [self._bell, worker.connection])
             if self._bell in news:
                 self._bell.recv_bytes()
@@ -277,25 +286,22 @@ class _Keeper:
                 # One that ended before it did anything would do so again and again.
                 self._hopeful = worker.calls > 0
                 _logger.error("%s while it had nothing to do", _ended(self._let_go()))
+                self._renew()
         return None
 
     def _do(self, run: Run) -> None:
+        # Whatever happens, such as an error of the store, the thread goes on and the slot is
+        # given back.
         self._run = run
         try:
             self._call(run)
         except (EOFError, OSError):
-            error = _ended(self._let_go())
-            if not run.stopped:
-                _logger.error("%s: %s", run.endpoint.label, error)
-                run.fail(error)
+            self._fail(run, _ended(self._let_go()))
         except (DeclarationError, WorkerError) as error:
-            _logger.error("%s: %s", run.endpoint.label, error)
-            run.fail(error)
+            self._fail(run, error, WorkerError("no worker process could do it; " + _LOG))
         except BaseException as error:
-            with suppress(Exception):
-                _logger.exception("%s could not be run", run.endpoint.label)
             self._let_go()
-            run.fail(error)
+            self._fail(run, error, error)
         finally:
             with self._lock:
                 self._run = None
@@ -308,10 +314,26 @@ class _Keeper:
             # It may have been killed after it had said how the run ended.
             if worker is not None and worker.dead:
                 self._let_go()
-            self._executor.over(run)
+            self._executor.over(run, fit=self._worker is not None)
+
+    def _fail(self, run: Run, error: BaseException, shown: BaseException | None = None) -> None:
+        """Fail a run that was not stopped, with what callers may be shown."""
+        if run.stopped:
+            return
+        try:
+            _logger.error(
+                "%s: %s",
+                run.endpoint.label,
+                error,
+                exc_info=None if isinstance(error, JobwireError) else error,
+            )
+            run.fail(shown or error)
+        except Exception:
+            with suppress(Exception):
+                _logger.exception("%s has no outcome", run.endpoint.label)
 
     def _call(self, run: Run) -> None:
-        worker = self._renewed() or self._hire()
+        worker = self._worker or self._hire()
         function = self._executor.function(run.endpoint)
         if function.name not in worker.prepared:
             self._prepare(worker, [function])
@@ -319,6 +341,13 @@ class _Keeper:
             return
         self._number += 1
         worker.calls += 1
+        worker.send(self._order(run, function))
+        with self._lock:
+            self._called = True
+        while self._follow(run, worker, worker.receive()):
+            pass
+
+    def _order(self, run: Run, function: Function) -> Call:
         inputs = run.inputs()
         request = inputs.request
         request = Request(
@@ -335,11 +364,7 @@ class _Keeper:
                 f"the arguments of {run.endpoint.label} cannot be sent to a worker process: {error}"
             ) from error
         show = run.endpoint.show_errors
-        worker.send(Call(self._number, function.name, len(run.jobs), pickled, show))
-        with self._lock:
-            self._called = True
-        while self._follow(run, worker, worker.receive()):
-            pass
+        return Call(self._number, function.name, len(run.jobs), pickled, show)
 
     def _follow(self, run: Run, worker: WorkerProcess, report: Report) -> bool:
         """Do what a report means for the run; False if it was the last."""
@@ -380,20 +405,16 @@ class _Keeper:
 
     # -- its worker ---------------------------------------------------------------------
 
-    def _renewed(self) -> WorkerProcess | None:
-        """Return the worker; None if there is none, or it has had its share of calls."""
-        worker = self._worker
-        if worker is not None and worker.calls == self._executor.max_jobs:
+    def _renew(self) -> None:
+        """Have a worker that can do something more, if it can be had."""
+        if self._worker is not None and self._worker.calls == self._executor.max_jobs:
             self._let_go(EXIT_TIME)
-        return self._worker
-
-    def _try_to_hire(self) -> WorkerProcess | None:
-        try:
-            return self._hire()
-        except WorkerError as error:
-            if not self._closed:
-                _logger.error("%s; the next job will try again", error)
-            return None
+        if self._worker is None and self._hopeful:
+            try:
+                self._hire()
+            except WorkerError as error:
+                if not self._closed:
+                    _logger.error("%s; the next job will try again", error)
 
     def _hire(self) -> WorkerProcess:
         self._hopeful = False  # unless it goes well

@@ -11,6 +11,8 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import wait
 
+import msgspec
+
 from jobwire.server.errors import WorkerError
 from jobwire.server.executors.base import WORKER_NAME
 from jobwire.server.executors.guard import Guard
@@ -90,7 +92,11 @@ class WorkerProcess:
         Raises:
             EOFError, OSError: It has ended.
         """
-        return decode_report(self.connection.recv_bytes())
+        frame = self.connection.recv_bytes()
+        try:
+            return decode_report(frame)
+        except msgspec.MsgspecError as error:  # a function has written into the connection
+            raise EOFError("what it sent makes no sense") from error
 
     def kill(self) -> None:
         """End it at once, and all that it started. Harmless when repeated."""
@@ -143,5 +149,16 @@ def _kill_all() -> None:
     _guard.close()
 
 
+def _forget_all() -> None:
+    """In a fork of this process: its workers are not the fork's, to talk to or to kill."""
+    global _lock, _guard
+    _lock, _guard = threading.Lock(), Guard()
+    for worker in _alive:
+        worker.connection.close()
+    _alive.clear()
+
+
 # Later than those of `multiprocessing`, which would wait for the workers, and so run earlier.
 atexit.register(_kill_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
