@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from multiprocessing import resource_tracker
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -508,6 +509,65 @@ async def test_long_line_leaves_workers_to_others(bench: Bench) -> None:
         await bench.result(job)
 
 
+async def test_threads_and_workers_share_a_line(bench: Bench) -> None:
+    options: dict[str, Any] = {"concurrency_id": "one"}
+    bench.endpoint(name="here", executor="thread", **options)(apart.pid)
+    bench.endpoint(name="there", executor="process", **options)(apart.pid)
+    bench.endpoint(name="looping", executor="thread", **options)(apart.pid_async)
+    names = ["here", "there", "looping", "there", "there", "here"] * 5
+    jobs = [await bench.submit(name) for name in names]
+    pids = [(await bench.result(job))[0] for job in jobs]
+    assert [pid == os.getpid() for pid in pids] == [name != "there" for name in names]
+    await bench.at_rest()
+
+
+async def test_frozen_worker_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "STOP_TIME", 0.05)
+    offer(bench, apart.generate, apart.pid)
+    job = await bench.submit("generate", 0.001)
+    await until(lambda: bench.outputs(job))
+    workers()[0].suspend()
+    assert bench.queue.cancel(job.id) == "closing"
+    await bench.at_rest()
+    await call(bench, apart.pid)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_each_job_has_one_outcome(make_bench: MakeBench, seed: int) -> None:
+    random = Random(seed)
+    bench = make_bench(workers=Workers(max_processes=3, max_jobs=7))
+    ways: list[tuple[Callable[..., Any], list[Any]]] = [
+        (apart.echo, [1]),
+        (apart.count, [20]),
+        (apart.count_async, [20]),
+        (apart.sleep, []),
+        (apart.sleep_async, []),
+        (apart.wait_for_token, []),
+        (apart.generate, [0.001]),
+        (apart.leave, [3]),
+        (apart.leave_late, [3]),
+        (apart.fail, ["no"]),
+    ]
+    offer(bench, *(function for function, _ in ways), concurrency_limit=3)
+    jobs: list[Job] = []
+    for _ in range(60):
+        function, args = random.choice(ways)
+        jobs.append(await bench.submit(function.__name__, *args))
+        if random.random() < 0.7:
+            await asyncio.sleep(random.random() * 0.02)
+            bench.queue.cancel(random.choice(jobs).id)
+    for job in jobs:
+        if job.endpoint.function in (apart.sleep, apart.sleep_async, apart.wait_for_token):
+            bench.queue.cancel(job.id)
+        if job.endpoint.function is apart.generate:
+            bench.queue.cancel(job.id)
+    for job in jobs:
+        await bench.outcome(job, 20)
+    await bench.at_rest(20)
+    assert len(bench.ended) == len(jobs)
+    await until(lambda: len(workers()) == 3)
+
+
 async def test_workers_are_replaced_after_their_share(make_bench: MakeBench) -> None:
     bench = make_bench(workers=Workers(max_processes=1, max_jobs=2))
     offer(bench, apart.pid)
@@ -625,7 +685,7 @@ async def test_module_that_cannot_be_imported_there(
     assert await call(bench, only_once.f, 5) == [5]
 
 
-async def test_session_of_another(bench: Bench) -> None:
+async def test_session_stays_where_it_is(bench: Bench) -> None:
     offer(bench, apart.echo)
     job = await bench.submit("echo", 1, session=Session("s", None, {"model": lambda: None}))
     assert await bench.result(job) == [1]

@@ -260,6 +260,34 @@ def test_each_way_to_start(start: Start, tmp_path: Path, name: str, command: Seq
     assert "Traceback" not in "".join(program.log)
 
 
+FORKS = """\
+import os, sys
+from jobwire import App, Client
+from jobwire.server.serve import BackgroundServer
+app = App(executor="process", max_processes=1)
+@app.endpoint
+def pid() -> int:
+    return os.getpid()
+if __name__ == "__main__":
+    with BackgroundServer(app) as server, Client(server.url) as client:
+        before = client.predict(api_name="/pid")
+        child = os.fork()
+        if not child:
+            import atexit
+            atexit._run_exitfuncs()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert client.predict(api_name="/pid") == before
+"""
+
+
+def test_a_fork_of_the_server_has_no_part_in_its_workers(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text(FORKS)
+    # What it says is of the library's, which has the same trouble.
+    code, _ = start("forks.py", cwd=tmp_path).ended()
+    assert code == 0
+
+
 # -- over HTTP ---------------------------------------------------------------------------------
 
 
