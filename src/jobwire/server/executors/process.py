@@ -94,6 +94,9 @@ class ProcessExecutor:
         self._working: dict[Run, _Keeper] = {}
         self._idle: list[_Keeper] = []
         self._reasons: set[str] = set()
+        self._ready: Future[None] = Future()
+        self._ready.set_running_or_notify_cancel()  # who waits can leave it, not cancel it
+        self._starting = max_processes
         self._keepers = [_Keeper(self, number) for number in range(1, max_processes + 1)]
 
     async def ready(self) -> None:
@@ -102,7 +105,7 @@ class ProcessExecutor:
         Raises:
             WorkerError: One cannot: the app cannot be imported there, or it crashed.
         """
-        await asyncio.gather(*(asyncio.wrap_future(keeper.ready) for keeper in self._keepers))
+        await asyncio.wrap_future(self._ready)
 
     def start(self, run: Run) -> None:
         with self._lock:
@@ -142,6 +145,17 @@ class ProcessExecutor:
         if function is None:  # declared after the start
             function = self.functions[endpoint.api_name] = _function(endpoint)
         return function
+
+    def started(self, error: BaseException | None) -> None:
+        """A keeper has its first worker, or an error instead."""
+        with self._lock:
+            self._starting -= 1
+            if self._ready.done():
+                return  # the first error is enough
+            if error is not None:
+                self._ready.set_exception(error)
+            elif not self._starting:
+                self._ready.set_result(None)
 
     def take(self, keeper: _Keeper) -> Run | None:
         """Give a keeper something to do; None, and it will be assigned something."""
@@ -189,8 +203,6 @@ class _Keeper:
     """A thread, and the worker process that it keeps."""
 
     def __init__(self, executor: ProcessExecutor, number: int) -> None:
-        self.ready: Future[None] = Future()
-        self.ready.set_running_or_notify_cancel()  # who waits for it can leave it, not cancel it
         self._executor = executor
         self._assigned: Run | None = None
         self._bell, self._button = Pipe(duplex=False)
@@ -254,9 +266,9 @@ class _Keeper:
             try:
                 self._hire()
             except BaseException as error:
-                self.ready.set_exception(error)
+                self._executor.started(error)
             else:
-                self.ready.set_result(None)
+                self._executor.started(None)
             while not self._closed:
                 # Before it takes something: others may have a worker for it already.
                 self._renew()
