@@ -5,7 +5,7 @@ from server import apart
 
 app = App(title="Workers", executor="process", max_processes=3)
 
-for function in (apart.echo, apart.pid, apart.shout, apart.steps):
+for function in (apart.echo, apart.fail_late, apart.pid, apart.shout, apart.steps):
     app.endpoint(function)
 for function in (apart.sleep, apart.hold_lock, apart.start_child, apart.generate):
     app.endpoint(concurrency_limit=None)(function)

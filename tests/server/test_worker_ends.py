@@ -313,6 +313,17 @@ def test_cancel_says_what_it_did(
         assert post(cancel, job) == {"success": True, "outcome": "ended"}
 
 
+def test_the_log_has_what_functions_raised(start: Start) -> None:
+    program = start(*serve("apps.workers:app", "--log-format", "json")).ready()
+    with jobwire.Client(program.url) as client, pytest.raises(jobwire.AppError):
+        client.predict("a secret", api_name="/fail_late")
+    wait_until(lambda: len(program.log) > 1)
+    record = json.loads(program.log[1])
+    assert (record["logger"], record["level"]) == ("jobwire.server", "error")
+    assert record["message"] == "/fail_late failed"
+    assert record["exception"].endswith("ValueError: a secret")
+
+
 def test_calls_files_and_progress(served: Program, tmp_path: Path) -> None:
     path = tmp_path / "quiet.txt"
     path.write_text("quiet")

@@ -88,6 +88,7 @@ class Execution(ABC):
         callee: The function.
         stopped: Nobody wants its result any more; the function should end.
         started: Monotonic seconds; 0 before.
+        last: The last output, on the wire; the next is told as what differs from it.
     """
 
     def __init__(self, callee: Callee) -> None:
@@ -98,7 +99,7 @@ class Execution(ABC):
         self.bars: list[Bar[Any]] = []
         self.started = 0.0
         self._files: Sequence[FileWriter] = ()
-        self._last: list[Any] | None = None  # the last output, on the wire
+        self.last: list[Any] | None = None
         self._step = 0.0  # when the current step began
 
     # -- for executors -----------------------------------------------------------
@@ -248,11 +249,11 @@ class Execution(ABC):
         (files,) = self._files  # generators are not batched
         now = time.monotonic()
         values = self.callee.signature.encode(result, files=files)
-        if self._last is None:
+        if self.last is None:
             data: Any = values
         else:
-            data = [make_edits(old, new) for old, new in zip(self._last, values, strict=True)]
-        self._last = values
+            data = [make_edits(old, new) for old, new in zip(self.last, values, strict=True)]
+        self.last = values
         duration = now - self._step
         self._step = now
         return self.give(encode_value(data), duration)
@@ -273,7 +274,7 @@ class Execution(ABC):
                 values = signature.encode(sample, files=files)
             else:
                 # A generator ends with what it gave last; what it returns is not an output.
-                values = self._last if self._last is not None else [None] * len(signature.outputs)
+                values = self.last if self.last is not None else [None] * len(signature.outputs)
             outputs.append(encode_value(values))
         self.succeed(outputs, duration)
 

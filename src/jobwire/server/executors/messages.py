@@ -87,7 +87,7 @@ class Call(Struct, tag=True, array_like=True):
         number: Of the call; what is said of it later names it.
         name: Which function.
         jobs: How many jobs it is for.
-        pickled: The jobs' arguments, and the first one's request.
+        pickled: The jobs' arguments, the first one's request, and its last output.
         show_errors: Whether callers see the text of every error.
     """
 

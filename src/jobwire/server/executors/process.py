@@ -370,7 +370,9 @@ class _Keeper:
             request.session_hash,
         )
         try:
-            pickled = pickle.dumps((inputs.args, request), protocol=pickle.HIGHEST_PROTOCOL)
+            pickled = pickle.dumps(
+                (inputs.args, request, run.last), protocol=pickle.HIGHEST_PROTOCOL
+            )
         except Exception as error:
             raise WorkerError(
                 f"the arguments of {run.endpoint.label} cannot be sent to a worker process: {error}"

@@ -294,7 +294,7 @@ class _Errand(Execution):
         return not self.stopped
 
     def inputs(self) -> Inputs:
-        args, request = pickle.loads(self._call.pickled)  # noqa: S301
+        args, request, self.last = pickle.loads(self._call.pickled)  # noqa: S301
         self._call.pickled = b""  # it can be large
         files = [_Files(self._worker, job) for job in range(self._call.jobs)]
         return Inputs(args, request, None, files)
