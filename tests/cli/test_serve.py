@@ -149,6 +149,7 @@ def test_errors_of_a_program_come_with_their_traceback(here: Path, name: str, er
         (["--ssl-keyfile", "plain.txt"], "jobwire: --ssl-keyfile needs --ssl-certfile"),
         (["--ssl-certfile", "nope.pem"], "'--ssl-certfile': file 'nope.pem' does not exist"),
         (["--ssl-keyfile", "nope.pem"], "'--ssl-keyfile': file 'nope.pem' does not exist"),
+        (["--executor", "fork"], "jobwire: executor is 'thread' or 'process', not 'fork'"),
         (["--allowed-host", "https://x"], "jobwire: allowed_hosts is a list of names"),
     ],
 )

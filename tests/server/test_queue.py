@@ -533,7 +533,7 @@ async def test_one_of_a_batch_is_cancelled(bench: Bench) -> None:
     assert bench.queue.cancel(waiting.id) == "removed"
     gate.open()
     await inside.holds(1)
-    assert bench.queue.cancel(running.id) == "told"
+    assert bench.queue.cancel(running.id) == "unstoppable"
     assert await bench.cancelled(waiting)
     assert await bench.cancelled(running)
     inside.open()

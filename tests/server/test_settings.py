@@ -28,6 +28,8 @@ LIMITS = (
     "max_upload_size",
     "max_storage_size",
     "max_results_size",
+    "max_processes",
+    "max_jobs_per_process",
 )
 TTLS = ("result_ttl", "session_ttl", "upload_ttl")
 
@@ -37,6 +39,8 @@ NONSENSE: list[tuple[str, Any]] = [
     *((name, value) for name in TTLS for value in (-1, "1h", math.nan, True)),
     ("abandon_after", -1),
     ("abandon_after", "1m"),
+    ("executor", None),
+    ("executor", "fork"),
     ("title", None),
     ("title", b"Tools"),
     ("description", None),
@@ -117,6 +121,7 @@ def test_what_is_kept_has_limits() -> None:
         ("time_limit", math.nan),
         ("priority", "high"),
         ("priority", None),
+        ("executor", "fork"),
         ("show_errors", "yes"),
     ],
 )

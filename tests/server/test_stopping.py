@@ -211,7 +211,7 @@ async def test_plain_function_that_does_not_look_runs_on_without_effect(
     name = bench.holding("function", gate)
     job, following = await bench.submit(name, 1), await bench.submit(name, 2)
     await gate.holds(1)
-    assert bench.queue.cancel(job.id) == "told"
+    assert bench.queue.cancel(job.id) == "unstoppable"
     events = bench.store.read(job.id)
     assert events.ended
     assert bench.queue.running == 1  # its slot is taken as long as it runs
@@ -315,7 +315,7 @@ async def test_job_that_is_cancelled_in_the_moment_of_its_start_is_not_said_to_b
     word = bench.queue.cancel(job.id)
     store.go_on.set()
     await bench.at_rest()
-    assert (word, gate.most) in [("removed", 0), ("told", 1)]
+    assert (word, gate.most) in [("removed", 0), ("unstoppable", 1)]
 
 
 async def test_job_that_is_cancelled_while_it_waits_for_a_thread_never_runs(

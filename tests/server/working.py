@@ -29,7 +29,7 @@ from jobwire.server.delivery import Delivery
 from jobwire.server.endpoint import Endpoint
 from jobwire.server.files import FileStore
 from jobwire.server.job import Job, JobFiles
-from jobwire.server.queue import Queue
+from jobwire.server.queue import Queue, Workers
 from jobwire.server.stores.base import Store
 from jobwire.server.stores.memory import MemoryStore
 
@@ -41,6 +41,10 @@ ASYNC: tuple[Kind, ...] = ("coroutine", "async_generator")
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 REQUEST = Request(MappingProxyType({}), MappingProxyType({}), "127.0.0.1", None, None)
+
+
+ON_DEMAND = Workers(max_processes=1)
+"""A worker process, once a function wants one."""
 
 
 class Unsendable:
@@ -104,6 +108,7 @@ class Bench:
         *,
         max_size: int | None = None,
         max_threads: int = 8,
+        workers: Workers = ON_DEMAND,
         max_log_size: int = 1_000_000,
         result_ttl: float = 300.0,
         store: Store | None = None,
@@ -123,6 +128,7 @@ class Bench:
             self.store,
             max_size=max_size,
             max_threads=max_threads,
+            workers=workers,
             on_end=self.ended.append,
             on_progress=self._progressed,
         )
@@ -169,6 +175,7 @@ class Bench:
         priority: int = 0,
         sharer: str = "",
         session: Session | None = None,
+        request: Request = REQUEST,
     ) -> Job:
         endpoint = self[name]
         files = JobFiles(self.files, owner=None, root="http://127.0.0.1")
@@ -177,7 +184,7 @@ class Bench:
             endpoint,
             endpoint.signature.decode(args, files=files),
             session=session or Session(None, None),
-            request=REQUEST,
+            request=request,
             files=files,
         )
         await self.queue.submit(job, b"[]", priority=priority, sharer=sharer)
@@ -294,7 +301,7 @@ async def _close(benches: list[Bench]) -> None:
         bench.close()
     deadline = time.monotonic() + 10
     for thread in threading.enumerate():
-        if thread.name.startswith("jobwire-worker"):
+        if thread.name.startswith(("jobwire-worker", "jobwire-keeper")):
             while thread.is_alive() and time.monotonic() < deadline:
                 await asyncio.sleep(0.001)  # it may have something for the loop
     for task in asyncio.all_tasks() - {asyncio.current_task()}:

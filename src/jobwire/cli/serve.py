@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
-import importlib.util
 import io
 import json
 import logging
@@ -57,6 +56,17 @@ def serve(
             "believed, separated by commas."
         ),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where functions run of which the app does not say: 'thread', or 'process' for "
+            "worker processes, which a cancel can kill."
+        ),
+    ] = None,
+    max_processes: Annotated[
+        int | None,
+        typer.Option(help="How many worker processes there are; by default, one a core.", min=1),
+    ] = None,
     ssl_certfile: Annotated[
         Path | None, typer.Option(help="TLS certificate.", exists=True, dir_okay=False)
     ] = None,
@@ -70,7 +80,8 @@ def serve(
 ) -> None:
     """Serve the functions of an App, until Ctrl-C or SIGTERM.
 
-    Exit codes: 0 it was stopped; 2 there is no such App, or the address cannot be used.
+    Exit codes: 0 it was stopped; 2 there is no such App, its worker processes cannot be
+    started, or the address cannot be used.
     """
     require_server()
     from jobwire.server.serve import run
@@ -85,8 +96,12 @@ def serve(
     except TargetError as error:
         _refuse(error)
     try:
-        if allowed_host:
-            app.configure(allowed_hosts=allowed_host)
+        changes = {
+            "allowed_hosts": allowed_host,
+            "executor": executor,
+            "max_processes": max_processes,
+        }
+        app.configure(**{name: value for name, value in changes.items() if value})
         run(
             app,
             host=host,
@@ -174,10 +189,12 @@ def _load_module(name: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
+    from jobwire.server.modules import load_file_as
+
     if not path.is_file():
         raise TargetError(f"there is no file {path}", parameter="target")
     path = path.resolve()
-    name = path.stem
+    name = path.stem.replace(".", "_")  # a dot would make it part of a package
     if name in sys.stdlib_module_names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)  # while the file's directory does not hide it
@@ -185,18 +202,8 @@ def _load_file(path: Path) -> ModuleType:
         if getattr(taken, "__file__", None) == str(path):
             return taken
         name += "_"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # noqa: S101
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return load_file_as(name, path)
 
 
 class _BufferedHandler(logging.StreamHandler[TextIO]):
@@ -257,6 +264,8 @@ class _JsonFormatter(logging.Formatter):
             fields["message"] = record.getMessage()
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:  # from a worker process
+            fields["exception"] = record.exc_text
         return json.dumps(fields, ensure_ascii=False)
 
 

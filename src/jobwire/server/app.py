@@ -18,11 +18,19 @@ from typing import Any, Literal, TypeVar, overload
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobwire.exceptions import ArgumentError
+from jobwire.exceptions import ArgumentError, JobwireError
 from jobwire.server.auth import Auth
 from jobwire.server.documents import Facts
-from jobwire.server.endpoint import Endpoint, Priority, Visibility, check_options, inspect_endpoint
+from jobwire.server.endpoint import (
+    Endpoint,
+    Priority,
+    Visibility,
+    Where,
+    check_options,
+    inspect_endpoint,
+)
 from jobwire.server.errors import DeclarationError
+from jobwire.server.executors.base import is_worker
 from jobwire.server.guard import Guard
 from jobwire.server.routes import Router, Routes
 from jobwire.server.service import Service
@@ -71,6 +79,12 @@ class App:
         max_size: How many jobs may wait, of all endpoints; more are refused with 503. None
             is no limit.
         max_threads: How many plain functions run at the same time, of all endpoints.
+        executor: Where functions run of which the endpoint does not say: ``"thread"`` is this
+            process, ``"process"`` are worker processes, which can be killed.
+        max_processes: How many worker processes there are, and so how many functions run in
+            them at the same time; None is one for each core.
+        max_jobs_per_process: How many calls a worker process gets before a fresh one replaces
+            it; None is no limit.
         default_concurrency_limit: How many jobs of an endpoint run at the same time, where
             the endpoint does not say; None is no limit.
         result_ttl: Seconds for which a job's results can be read after its end.
@@ -109,6 +123,9 @@ class App:
         auth_message: str | None = None,
         max_size: int | None = 100_000,
         max_threads: int = 40,
+        executor: Where = "thread",
+        max_processes: int | None = None,
+        max_jobs_per_process: int | None = None,
         default_concurrency_limit: int | None = 1,
         result_ttl: float = 300.0,
         session_ttl: float = 3600.0,
@@ -131,6 +148,9 @@ class App:
             auth_message=auth_message,
             max_size=max_size,
             max_threads=max_threads,
+            executor=executor,
+            max_processes=max_processes,
+            max_jobs_per_process=max_jobs_per_process,
             default_concurrency_limit=default_concurrency_limit,
             result_ttl=result_ttl,
             session_ttl=session_ttl,
@@ -175,6 +195,7 @@ class App:
         concurrency_id: str | None = None,
         time_limit: float | None = None,
         priority: Priority = 0,
+        executor: Where | None = None,
         show_errors: bool | None = None,
     ) -> Callable[[F], F]: ...
 
@@ -193,6 +214,7 @@ class App:
         concurrency_id: str | None = None,
         time_limit: float | None = None,
         priority: Priority = 0,
+        executor: Where | None = None,
         show_errors: bool | None = None,
     ) -> F | Callable[[F], F]:
         """Offer a function to callers: ``@app.endpoint`` or ``@app.endpoint(...)``.
@@ -200,8 +222,8 @@ class App:
         Its inputs and outputs come from its annotations: what callers send is converted
         and checked before the job is accepted. A generator gives many outputs; a ``tuple``
         is several outputs at once. Plain functions run in threads, ``async`` ones in the
-        event loop. Parameters of type `Progress`, `Request`, `Session` or `CancelToken`
-        are filled by the server.
+        event loop, unless ``executor`` says otherwise. Parameters of type `Progress`, `Request`,
+        `Session` or `CancelToken` are filled by the server.
 
         Args:
             function: The function; it is returned as it is.
@@ -220,6 +242,8 @@ class App:
                 of their limits the smallest counts. None is a line of its own.
             time_limit: Seconds that a job may run; then it fails, and is stopped as one
                 that is cancelled. None is no limit.
+            executor: ``"process"`` runs it in a worker process, which has to be able to import
+                it by name, and ``"thread"`` in this one; None is where the app says.
             priority: Which jobs of a line go first: the higher, the earlier. A function of
                 the `Request` can tell callers apart.
             show_errors: As for the app; None takes the app's.
@@ -242,6 +266,7 @@ class App:
                 concurrency_id=concurrency_id,
                 time_limit=time_limit,
                 priority=priority,
+                executor=executor,
                 show_errors=show_errors,
             )
             return function
@@ -262,6 +287,7 @@ class App:
         concurrency_id: str | None,
         time_limit: float | None,
         priority: Priority,
+        executor: Where | None,
         show_errors: bool | None,
     ) -> None:
         # First what the rest of this relies on.
@@ -293,6 +319,7 @@ class App:
             concurrency_id=concurrency_id,
             time_limit=time_limit,
             priority=priority,
+            executor=executor,
             show_errors=show_errors,
         )
         limit = (
@@ -317,6 +344,7 @@ class App:
             priority=priority,
             show_errors=self.settings.show_errors if show_errors is None else show_errors,
             track_tqdm=track_tqdm,
+            executor=executor,
         )
 
     def api(
@@ -363,6 +391,7 @@ class App:
                 concurrency_id=concurrency_id,
                 time_limit=time_limit,
                 priority=0,
+                executor=None,
                 show_errors=None,
             )
             return function
@@ -439,7 +468,8 @@ class App:
 
         Blocks until the server is stopped, with Ctrl-C or SIGTERM, unless
         ``prevent_thread_lock``: then it serves in a thread, and the interpreter's end ends it.
-        In a program that ``jobwire serve`` runs it only says that it is not needed.
+        In a program that ``jobwire serve`` runs it only says that it is not needed, and in a
+        worker process, which runs the program to find its functions, it does nothing.
 
         Arguments that are not listed here are accepted for programs that move over, and have
         no effect, which a warning says.
@@ -472,7 +502,10 @@ class App:
             ArgumentError: Something is asked for that is not offered, or makes no sense.
             OSError: The address or the port cannot be used.
         """
-        changed = changed_arguments(App.launch, locals())
+        arguments = locals()
+        if is_worker():
+            return self, "", ""
+        changed = changed_arguments(App.launch, arguments)
         ignored = check_arguments(changed)
         if ssl_keyfile is not None and ssl_certfile is None:
             raise ArgumentError("ssl_keyfile needs ssl_certfile, too", parameter="ssl_certfile")
@@ -558,6 +591,24 @@ class App:
             service = self._services[loop] = Service(self.endpoints, self.settings)
         return service
 
+    async def open(self) -> None:
+        """Get ready to serve in this event loop: wait until the worker processes can work.
+
+        ASGI servers that announce the start of their application need not call it, and an
+        app without functions in worker processes has nothing to wait for. Cancelling it ends
+        the workers.
+
+        Raises:
+            DeclarationError: A function cannot be called in a worker process.
+            WorkerError: The workers cannot import the app, or crash.
+        """
+        try:
+            await self.service.queue.ready()
+        except BaseException:
+            self.close()
+            self._services.pop(asyncio.get_running_loop(), None)
+            raise
+
     def close(self) -> None:
         """Stop serving in this event loop: jobs that have not ended fail, and say why.
 
@@ -636,6 +687,11 @@ class App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                try:
+                    await self.open()
+                except JobwireError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.close()

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from jobwire.server.context import Progress, Request, Session
 from jobwire.server.errors import DeclarationError
-from jobwire.server.run import INJECTABLE, Outcome
+from jobwire.server.execution import INJECTABLE
+from jobwire.server.run import Outcome
 from jobwire.server.settings import is_count, is_optional, is_seconds
 from jobwire.server.signature import Signature, inspect_function
 
@@ -18,11 +19,16 @@ __all__ = (
     "Endpoint",
     "Priority",
     "Visibility",
+    "Where",
     "check_options",
     "inspect_endpoint",
 )
 
 Visibility = Literal["public", "undocumented", "private"]
+
+Where = Literal["thread", "process"]
+"""Where a function runs: in the server's process, ``async`` ones in its event loop, or in a
+worker process."""
 
 Priority = int | Callable[[Request], int]
 """A job's priority, or what gives it; higher goes first, 0 is the usual."""
@@ -65,6 +71,8 @@ class Endpoint:
         time_limit: Seconds that it may run; None is no limit.
         priority: See `Priority`.
         show_errors: Whether callers see the text of every error.
+        track_tqdm: Whether the bars of ``tqdm`` are its progress.
+        executor: Where it runs; None is where the app says.
         durations: How long its calls take.
         counts: How many jobs ended how.
         seconds: How long all of its calls took together.
@@ -85,6 +93,7 @@ class Endpoint:
     priority: Priority
     show_errors: bool
     track_tqdm: bool = False
+    executor: Where | None = None
     durations: Durations = field(default_factory=Durations)
     counts: dict[Outcome, int] = field(
         default_factory=lambda: {"completed": 0, "failed": 0, "cancelled": 0}
@@ -102,15 +111,8 @@ class Endpoint:
         return Session in self.signature.injected.values()
 
     @property
-    def may_give_files(self) -> bool:
-        """Whether files may be in what it gives, which are copied, which takes time."""
-        return any(
-            not slot.schema or "FileData" in repr(slot.schema) for slot in self.signature.outputs
-        )
-
-    @property
     def is_async(self) -> bool:
-        """Whether it runs in the event loop."""
+        """Whether it runs in an event loop."""
         return self.signature.kind in ("coroutine", "async_generator")
 
 
@@ -151,6 +153,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "time_limit": (
         is_optional(lambda value: is_seconds(value) and value > 0),
         "a number of seconds above 0, or None for no limit",
+    ),
+    "executor": (
+        is_optional(lambda value: value in get_args(Where)),
+        "'thread', 'process', or None for what the app says",
     ),
     "priority": (
         lambda value: isinstance(value, int) or callable(value),

@@ -1,10 +1,10 @@
-"""What is wrong with a function, what was sent to it or what it returned; what is missing."""
+"""What is wrong with a function, with what it was sent or returned, and with the server."""
 
 from __future__ import annotations
 
 from jobwire.exceptions import ArgumentError, JobwireError
 
-__all__ = ("DeclarationError", "InputError", "OutputError", "UnavailableError")
+__all__ = ("DeclarationError", "InputError", "OutputError", "UnavailableError", "WorkerError")
 
 
 class DeclarationError(JobwireError, TypeError):
@@ -32,3 +32,16 @@ class OutputError(JobwireError, TypeError):
 
 class UnavailableError(JobwireError):
     """A part of the server needs a package that is not installed."""
+
+
+class WorkerError(JobwireError):
+    """A worker process ended before its job did, or could not be started.
+
+    Attributes:
+        exit_code: Of the process: negative if a signal ended it, and then the signal's number;
+            None if it is not known, or the process has not ended.
+    """
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -12,39 +12,46 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobwire.exceptions import AppError
 from jobwire.protocol.messages import ProcessCompleted, encode_message
 from jobwire.server.endpoint import Endpoint
+from jobwire.server.executors.base import Cancellation, Executor
 from jobwire.server.executors.loop import LoopExecutor
 from jobwire.server.executors.thread import ThreadExecutor
 from jobwire.server.job import Job
 from jobwire.server.run import Outcome, Run, cancelled_event, failed_event
 from jobwire.server.stores.base import JobNotFoundError, Store, Ticket
 
-__all__ = ("Cancellation", "Estimate", "Queue")
+if TYPE_CHECKING:
+    from jobwire.server.executors.process import ProcessExecutor
+
+__all__ = ("Cancellation", "Estimate", "Queue", "Workers")
 
 _logger = logging.getLogger("jobwire.server")
 
-Cancellation = str
-"""What a cancel did.
-
-- ``removed``: the job waited, and never ran.
-- ``closing``: it is a generator; it is closed at its next step.
-- ``cancelled``: it is a coroutine; it was cancelled where it waited.
-- ``told``: it is a plain function, which cannot be ended from outside; its `CancelToken`
-  says that nobody wants its result.
-- ``ended``: it had its outcome already.
-"""
-
 _STOPPED = AppError("the server was stopped before the job was over", title="Stopped")
 
-_RUNNING: Mapping[str, Cancellation] = {
-    "function": "told",
-    "generator": "closing",
-    "coroutine": "cancelled",
-    "async_generator": "cancelled",
-}
+
+class Workers(NamedTuple):
+    """What runs in worker processes, and in how many.
+
+    Attributes:
+        default: Whether functions do of which the endpoint does not say.
+        max_processes: How many there are.
+        max_jobs: How many calls each gets before it is replaced; None is no limit.
+    """
+
+    default: bool = False
+    max_processes: int = 1
+    max_jobs: int | None = None
+
+    def want(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint's function runs in a worker process."""
+        if endpoint.executor is None:
+            return self.default
+        return endpoint.executor == "process"
 
 
 class Estimate:
@@ -89,6 +96,7 @@ class Queue:
         store: Where jobs wait and their events go.
         max_size: How many jobs may wait; None is no limit.
         max_threads: How many plain functions run at the same time, of all endpoints.
+        workers: How to run functions in worker processes.
         on_end: Called with each job that ended; any thread.
         on_progress: Called with a job's id when its progress changed; any thread.
     """
@@ -100,6 +108,7 @@ class Queue:
         *,
         max_size: int | None,
         max_threads: int,
+        workers: Workers,
         on_end: Callable[[Job], None],
         on_progress: Callable[[str], None],
     ) -> None:
@@ -120,6 +129,19 @@ class Queue:
         self._closed = False
         self._threads = ThreadExecutor(max_threads, self._next)
         self._tasks = LoopExecutor(self._loop, self._next)
+        self._workers = workers
+        self._processes: ProcessExecutor | None = None
+        if any(map(workers.want, endpoints.values())):
+            self._started_processes()
+
+    async def ready(self) -> None:
+        """Wait until jobs can run at once.
+
+        Raises:
+            WorkerError: The worker processes cannot be started.
+        """
+        if self._processes is not None:
+            await self._processes.ready()
 
     async def submit(self, job: Job, data: bytes, *, priority: int, sharer: str) -> None:
         """Accept a job; it runs as soon as there is a slot.
@@ -187,7 +209,9 @@ class Queue:
             return "ended"
         if removed or job.run is None or not job.run.started:
             return "removed"
-        return _RUNNING[job.endpoint.signature.kind] if len(job.run.jobs) == 1 else "told"
+        if not job.run.stopped:
+            return "unstoppable"  # others of its batch are still wanted
+        return job.run.executor.means(job.endpoint)
 
     def end(self, job: Job, event: ProcessCompleted, outcome: Outcome) -> bool:
         """Settle a job's outcome from outside of its run; False if it has one."""
@@ -231,6 +255,8 @@ class Queue:
         self._closed = True
         self._threads.close()
         self._tasks.close()
+        if self._processes is not None:
+            self._processes.close()
         for job in list(self.jobs.values()):
             self.end(job, failed_event(job.id, _STOPPED, show=True), "failed")
 
@@ -241,9 +267,29 @@ class Queue:
         # Of several limits for one line, the smallest counts, as in gradio.
         sharing = [each for each in self._endpoints.values() if each.concurrency_id == name]
         limits = [each.concurrency_limit for each in sharing]
-        if not all(each.is_async for each in sharing):
-            limits.append(self._max_threads)
+        for each in sharing:
+            if self._workers.want(each):
+                limits.append(self._workers.max_processes)
+            elif not each.is_async:
+                limits.append(self._max_threads)
         return _Group(name, min((limit for limit in limits if limit is not None), default=None))
+
+    def _executor(self, endpoint: Endpoint) -> Executor:
+        if self._workers.want(endpoint):
+            return self._processes or self._started_processes()
+        return self._tasks if endpoint.is_async else self._threads
+
+    def _started_processes(self) -> ProcessExecutor:
+        # Imported at use: it is much, and most apps have no use for it.
+        from jobwire.server.executors.process import ProcessExecutor
+
+        self._processes = ProcessExecutor(
+            filter(self._workers.want, self._endpoints.values()),
+            self._next,
+            max_processes=self._workers.max_processes,
+            max_jobs=self._workers.max_jobs,
+        )
+        return self._processes
 
     def _claim(self, group: _Group) -> Run | None:
         """Give a free slot to who is next in a line."""
@@ -259,7 +305,7 @@ class Queue:
                 jobs = [job for ticket in tickets if (job := self.jobs.get(ticket.id))]
             run = Run(
                 jobs,
-                executor=self._tasks if jobs[0].endpoint.is_async else self._threads,
+                executor=self._executor(jobs[0].endpoint),
                 store=self._store,
                 on_end=self._ended,
                 on_progress=self._on_progress,

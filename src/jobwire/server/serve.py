@@ -9,10 +9,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from jobwire.exceptions import JobwireError
 
 if TYPE_CHECKING:
     from jobwire.server.app import App
@@ -68,6 +71,7 @@ def run(
         options: More settings of ``uvicorn.Config``.
 
     Raises:
+        DeclarationError, WorkerError: As `App.open`.
         OSError: The address or the port cannot be used.
     """
     # The process is ours. Jobs that are kept would be looked through again and again for
@@ -143,11 +147,25 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._on_start = on_start
+        self._opening: asyncio.Future[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        opening = self._opening = asyncio.ensure_future(self._app.open())
+        try:
+            await opening
+        except asyncio.CancelledError:
+            if not self.should_exit:
+                raise
+            return  # a signal came meanwhile
         await super().startup(sockets)
         if self.started:
             self._on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._opening is not None:
+            # Harmless if it is done. The loop may sleep until it is.
+            self._opening.get_loop().call_soon_threadsafe(self._opening.cancel)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -200,18 +218,23 @@ class BackgroundServer:
         """Begin to serve; returns when requests are answered.
 
         Raises:
+            DeclarationError, WorkerError: As `App.open`.
             OSError: The address or the port cannot be used.
         """
         sock = _listen(self._host, self._port)
         self._port = sock.getsockname()[1]
         ready = threading.Event()
+        failure: JobwireError | None = None
         config = _config(self._app, self._host, **self._options)
         server = self._server = _Server(self._app, config, ready.set)
 
         def serve() -> None:
+            nonlocal failure
             try:
                 with sock:
                     server.run(sockets=[sock])
+            except JobwireError as error:
+                failure = error
             finally:
                 ready.set()
 
@@ -220,6 +243,8 @@ class BackgroundServer:
         ready.wait()
         if not server.started:
             self._thread.join()
+            if failure is not None:
+                raise failure
             raise OSError("the server did not start; its log says why")
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from jobwire.server.delivery import Delivery
 from jobwire.server.endpoint import Endpoint
 from jobwire.server.files import FileStore
 from jobwire.server.job import Caller, Job, JobFiles
-from jobwire.server.queue import Cancellation, Queue
+from jobwire.server.queue import Cancellation, Queue, Workers
 from jobwire.server.stores.base import JobNotFoundError, Store, Ticket
 from jobwire.server.stores.memory import MemoryStore
 from jobwire.server.uploads import UploadProgress
@@ -74,6 +75,11 @@ class Service:
             self.store,
             max_size=settings.max_size,
             max_threads=settings.max_threads,
+            workers=Workers(
+                settings.executor == "process",
+                settings.max_processes or os.cpu_count() or 1,
+                settings.max_jobs_per_process,
+            ),
             on_end=self._ended,
             on_progress=self.delivery.wake_for_progress,
         )

@@ -49,6 +49,9 @@ class Settings:
     auth_message: str | None
     max_size: int | None
     max_threads: int
+    executor: str
+    max_processes: int | None
+    max_jobs_per_process: int | None
     default_concurrency_limit: int | None
     result_ttl: float
     session_ttl: float
@@ -128,10 +131,16 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("max_threads max_body_size max_output_size", is_count, "an int of at least 1"),
     (
         "max_size default_concurrency_limit max_file_size max_upload_size max_storage_size "
-        "max_results_size",
+        "max_results_size max_jobs_per_process",
         is_optional(is_count),
         "an int of at least 1, or None for no limit",
     ),
+    (
+        "max_processes",
+        is_optional(is_count),
+        "an int of at least 1, or None for one for each core",
+    ),
+    ("executor", lambda value: value in ("thread", "process"), "'thread' or 'process'"),
     ("result_ttl session_ttl upload_ttl", is_seconds, "a number of seconds, 0 or more"),
     ("abandon_after", is_optional(is_seconds), "a number of seconds, 0 or more, or None"),
     ("show_errors", lambda value: isinstance(value, bool), "True or False"),

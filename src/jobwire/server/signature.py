@@ -104,6 +104,11 @@ class Signature:
     _gives_tuple: bool  # of the outputs
     _is_direct: bool  # the arguments are the inputs, by position
 
+    @property
+    def may_give_files(self) -> bool:
+        """Whether files may be in what it gives, which are copied, which takes time."""
+        return any(not slot.schema or "FileData" in repr(slot.schema) for slot in self.outputs)
+
     def decode(self, values: Sequence[Any], *, files: FileReader) -> list[Any]:
         """Convert wire values, given by position, to what the function takes.
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 
-from jobwire.server.executors.base import NextRun
+from jobwire.server.execution import Callee
+from jobwire.server.executors.base import Cancellation, NextRun
 from jobwire.server.run import Run
 
 __all__ = ("LoopExecutor",)
@@ -32,6 +33,9 @@ class LoopExecutor:
 
     def stop(self, run: Run) -> None:
         self._in_loop(self._stop, run)
+
+    def means(self, callee: Callee) -> Cancellation:
+        return "cancelled"
 
     def close(self) -> None:
         self._closed = True

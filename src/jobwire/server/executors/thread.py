@@ -8,7 +8,8 @@ from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 
-from jobwire.server.executors.base import NextRun
+from jobwire.server.execution import Callee
+from jobwire.server.executors.base import Cancellation, NextRun, looks_at_its_end
 from jobwire.server.run import Run
 
 __all__ = ("ThreadExecutor",)
@@ -60,6 +61,11 @@ class ThreadExecutor:
 
     def stop(self, run: Run) -> None:
         pass  # the run looks at `stopped` after each step
+
+    def means(self, callee: Callee) -> Cancellation:
+        if callee.signature.kind == "generator":
+            return "closing"
+        return "told" if looks_at_its_end(callee) else "unstoppable"
 
     def close(self) -> None:
         with self._lock:
