@@ -29,7 +29,7 @@ def parse(version: str) -> Version:
     return tuple(map(int, version.split(".")))
 
 
-@pytest.fixture(scope="module", params=[each for each in VERSIONS if parse(each) >= (4,)])
+@pytest.fixture(scope="module", params=VERSIONS)
 def generation(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -57,6 +57,7 @@ from jobwire.protocol.limits import (
 )
 from jobwire.protocol.messages import decode_value
 from jobwire.protocol.outputs import OutputLog
+from jobwire.protocol.old_files import reader
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
 from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
@@ -481,6 +482,7 @@ class AsyncClient:
             diffs=schema.dialect.diffs,
             present=presenter(endpoint, present_file),
             held=fetch is not None,
+            read=reader([component.old_form for component in endpoint.outputs]),
         )
         machine = JobMachine(endpoint.id, outputs, asyncio.get_running_loop().time())
         job = AsyncJob(self, machine, session, fetch)
