@@ -20,7 +20,7 @@ import jobwire
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
-START_TIMEOUT = 60.0
+START_TIMEOUT = 240.0
 
 # Or the library of the Hub asks it, once a day, what to report in its user agent.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -56,8 +56,8 @@ from jobwire.protocol.limits import (
     SPACE_TIMEOUT,
 )
 from jobwire.protocol.messages import decode_value
-from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.old_files import reader
+from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
 from jobwire.protocol.schema import AppSchema, Endpoint, parse_config

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jobwire.protocol.files import FILE_META, is_file, replace_values
 from jobwire.protocol.inline import inline_name, inline_size, inline_type, is_inline
 
-__all__ = ("Form", "find_form", "fetches_addresses", "from_old", "reader", "to_old")
+__all__ = ("Form", "fetches_addresses", "find_form", "from_old", "reader", "to_old")
 
 Form = Literal["file", "image", "video", "gallery", "annotated image", "chat"]
 """How the values of a component hold files."""

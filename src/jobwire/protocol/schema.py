@@ -274,7 +274,10 @@ class AppSchema(NamedTuple):
         """
         config = _dict(config)
         owner = config.get("render_id")
-        components = {**self.components, **dict(_components(config.get("components"), self.dialect))}
+        components = {
+            **self.components,
+            **dict(_components(config.get("components"), self.dialect)),
+        }
         endpoints = {
             id: endpoint
             for id, endpoint in self.endpoints.items()
