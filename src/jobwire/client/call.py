@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from jobwire.client.files import LocalFile
-from jobwire.client.inline import lacks_content, with_contents
+from jobwire.client.inline import with_contents
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.tasks import all_of
 from jobwire.client.transfer import FileTransfer
@@ -81,11 +81,8 @@ class Call:
 
     @property
     def has_files(self) -> bool:
-        """Whether `send_files` has something to do before the call can be sent."""
-        found: list[Any] = []
-        for index in self._inline:
-            replace_values(self._data[index], lacks_content, found.append)
-        return bool(self._files or found)
+        """Whether `send_files` must be done before the call can be sent."""
+        return bool(self._files or self._inline)
 
     def encode(self) -> bytes:
         """Return the body of the call's submission, without its session."""
@@ -129,7 +126,7 @@ class Call:
             return {**file, "path": paths[file["path"]], "meta": FILE_META}
 
         self._data = replace_values(self._data, _is_input, name_sent)
-        self._files = {}
+        self._files, self._inline = {}, []
 
     def _note_server_file(self, file: dict[str, Any]) -> dict[str, Any]:
         self.names_server_files |= not isinstance(file, FileInput)

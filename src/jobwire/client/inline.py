@@ -13,12 +13,7 @@ from jobwire.client.transfer import FileTransfer, reported
 from jobwire.protocol.files import FileInput, file_name, is_file, replace_values
 from jobwire.protocol.inline import inline_url, is_inline
 
-__all__ = ("lacks_content", "with_contents")
-
-
-def lacks_content(file: Any) -> bool:
-    """Whether part of an argument is a file whose content is elsewhere: here, or at the app."""
-    return isinstance(file, FileInput) or (is_file(file) and not is_inline(file.get("url")))
+__all__ = ("with_contents",)
 
 
 async def with_contents(
@@ -36,7 +31,7 @@ async def with_contents(
         DownloadError: One of the app's could not be had.
     """
     files: list[dict[str, Any]] = []
-    replace_values(argument, lacks_content, files.append)
+    replace_values(argument, _lacks_content, files.append)
     urls: dict[int, str] = {}
 
     async def read(file: dict[str, Any]) -> None:
@@ -49,4 +44,8 @@ async def with_contents(
         urls[id(file)] = inline_url(content, kind)
 
     await all_of(map(read, files))
-    return replace_values(argument, lacks_content, lambda file: {**file, "url": urls[id(file)]})
+    return replace_values(argument, _lacks_content, lambda file: {**file, "url": urls[id(file)]})
+
+
+def _lacks_content(file: Any) -> bool:
+    return isinstance(file, FileInput) or (is_file(file) and not is_inline(file.get("url")))

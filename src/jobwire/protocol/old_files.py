@@ -62,10 +62,11 @@ def reader(forms: Sequence[Form | None]) -> Callable[[list[Any]], list[Any]] | N
         return None
 
     def read(values: list[Any]) -> list[Any]:
-        return [
+        known = [
             value if form is None else from_old(form, value)
-            for form, value in zip([*forms, *[None] * len(values)], values, strict=False)
+            for form, value in zip(forms, values, strict=False)
         ]
+        return known + values[len(known) :]
 
     return read
 
