@@ -21,7 +21,7 @@ import jobwire
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
-START_TIMEOUT = 60.0
+START_TIMEOUT = 240.0
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("jobwire", deadline=None)

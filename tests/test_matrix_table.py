@@ -23,6 +23,10 @@ def test_is_new(generation):
     if generation != "5.50.0":
         pytest.skip("since 5.0")
 
+def test_is_old(generation):
+    if generation == "5.50.0":
+        pytest.skip("before 5.0")
+
 @pytest.mark.parametrize("part", [1, 2])
 def test_in_part(generation, part):
     if generation != "5.50.0" and part == 2:
@@ -47,6 +51,7 @@ TABLE = """\
 |---|---|---|---|
 | works | ✓ | ✓ | ✓ |
 | is new | \N{EN DASH} | \N{EN DASH} | ✓ |
+| is old | ✓ | ✓ | \N{EN DASH} |
 | in part | ✓ 1 | ✓ 1 | ✓ |
 | not at all | 1 | 1 | 2 |
 | fails | ✗ | ✓ | ✓ |

@@ -1,6 +1,6 @@
 """A Gradio app with an endpoint for each kind of value that a component can have.
 
-Runs on gradio 3.50 to 6; what a version lacks is left out. ``python components.py PORT
+Runs on gradio 3.41 to 6; what a version lacks is left out. ``python components.py PORT
 [--server]``: with ``--server``, an app of functions alone (``gr.Server``, 6.x).
 """
 
@@ -92,7 +92,15 @@ def gallery():
 
 
 def gallery_in(items):
-    return [[Path(path).name, caption] for path, caption in items]
+    return [[name_of(image), caption] for image, caption in items]
+
+
+def name_of(image):  # before 4.0 a gallery gave its function what had come
+    return Path(image["name"] if isinstance(image, dict) else image).name
+
+
+def sketch(value):
+    return {name: Path(path).read_bytes()[:4].hex() for name, path in value.items()}
 
 
 def annotated():
@@ -464,7 +472,9 @@ def build():
             on(same, source, target, api_name=kind.lower())
             on(file, source, component("File"), api_name=f"{kind.lower()}_in")
         on(gallery, None, component("Gallery", label="gallery"))
-        on(gallery_in, component("Gallery", type="filepath"), json)
+        paths = {"type": "filepath"} if MAJOR >= 4 else {}
+        on(gallery_in, component("Gallery", **paths), json)
+        on(sketch, component("Image", tool="sketch", type="filepath"), json)
         on(annotated, None, component("AnnotatedImage", label="annotated"))
         on(editor, component("ImageEditor", type="filepath"), json)
         on(edited, None, component("ImageEditor", type="filepath"))

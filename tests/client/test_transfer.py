@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ import jobwire
 from faults import Cut, RawServer, config, raw_server, response
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.transfer import FileTransfer
+from jobwire.protocol.inline import inline_url
 from jobwire.protocol.schema import parse_config
 from jobwire.transports.aiohttp import AiohttpTransport
 from jobwire.transports.base import Timeouts, TransportOptions
@@ -101,6 +103,34 @@ async def test_link_in_the_directory_is_replaced_and_not_followed(
         await make(server).save(file(), tmp_path / "a.txt")
     assert (tmp_path / "precious").read_text() == "mine"
     assert not (tmp_path / "a.txt").is_symlink()
+
+
+# -- what came in the value itself --
+
+
+async def test_file_that_came_in_the_value_takes_no_request(make: Make, tmp_path: Path) -> None:
+    data = file("image.png", url=inline_url(CONTENT, "image/png"))
+    with raw_server({}) as server:
+        transfer = make(server)
+        target = await transfer.download(data, tmp_path)
+        assert await AsyncFileResult(transfer, data).bytes() == CONTENT
+        assert transfer.url(data) == data["url"]
+    assert server.requests == []
+    assert target.read_bytes() == CONTENT
+    assert target == tmp_path / sha256(CONTENT).hexdigest() / "image.png"
+
+
+@pytest.mark.parametrize(
+    ("url", "max_size", "said"),
+    [("data:image/png;base64,AAA", 100, "damaged"), (inline_url(CONTENT * 99), 100, "more than")],
+)
+async def test_bad_file_that_came_in_the_value(
+    make: Make, tmp_path: Path, url: str, max_size: int, said: str
+) -> None:
+    with raw_server({}) as server, pytest.raises(jobwire.DownloadError, match=said) as caught:
+        await make(server, max_size).save(file(url=url), tmp_path / "a")
+    assert len(str(caught.value)) < 1000
+    assert files_in(tmp_path) == []
 
 
 # -- where it is fetched --

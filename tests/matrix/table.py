@@ -98,7 +98,7 @@ def show(cells: list[Cell], notes: list[str]) -> str:
         return "✗"
     numbers = []
     for cell in cells:
-        if cell.outcome == "skipped" and not re.match(r"since \d", cell.reason):
+        if cell.outcome == "skipped" and not re.match(r"(since|before) \d", cell.reason):
             if cell.reason not in notes:
                 notes.append(cell.reason)
             numbers.append(str(notes.index(cell.reason) + 1))

@@ -13,13 +13,14 @@ NEWEST = Dialect(
     cancel="cancel",
     precise_cancel=True,
     batches=True,
+    old_files=False,
 )
 V3 = NEWEST._replace(precise_cancel=False)
 OLD_V3 = V3._replace(cancel="reset")
 V2 = OLD_V3._replace(announces_close=False, resumable=True)
 V1 = V2._replace(diffs=False, resumable=False)
 SSE = V1._replace(carrier="job stream", batches=False)
-WS = V1._replace(carrier="websocket")
+WS = V1._replace(carrier="websocket", old_files=True)
 
 
 @pytest.mark.parametrize(

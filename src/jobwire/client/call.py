@@ -7,14 +7,17 @@ from functools import partial
 from typing import Any
 
 from jobwire.client.files import LocalFile
+from jobwire.client.inline import with_contents
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.tasks import all_of
 from jobwire.client.transfer import FileTransfer
 from jobwire.exceptions import ArgumentError
 from jobwire.protocol.files import FILE_META, FileInput, file_name, is_file, is_url, replace_values
+from jobwire.protocol.inline import is_inline
 from jobwire.protocol.media import is_media_stream
+from jobwire.protocol.old_files import fetches_addresses, to_old
 from jobwire.protocol.payload import encode_body
-from jobwire.protocol.schema import Endpoint
+from jobwire.protocol.schema import Component, Endpoint
 from jobwire.types import ProgressUnit
 
 __all__ = ("Call",)
@@ -52,31 +55,42 @@ class Call:
         self.headers = headers
         self._transfer = transfer
         self._fields = fields
-        self._files: dict[str, LocalFile] = {}  # each once, by its path as it was given
+        # Each once, by its path as it was given: what is uploaded, and what is sent in a value.
+        self._files: dict[str, LocalFile] = {}
+        self._contents: dict[str, LocalFile] = {}
+        self._inline: list[int] = []  # the inputs whose files are sent in the value
         self._data: list[Any] = []
-        for component, value in zip(endpoint.inputs, data, strict=True):
-            name = partial(self._name, component.label or component.type)
-            self._data.append(replace_values(value, _is_file, name))
 
-        def look(file: FileInput) -> FileInput:
+        def look(files: dict[str, LocalFile], file: FileInput) -> FileInput:
             path = file["path"]
-            if path not in self._files:
-                self._files[path] = LocalFile.at(path, max_file_size)
+            if path not in files:
+                files[path] = LocalFile.at(path, max_file_size)
             return file
 
-        replace_values(self._data, _is_input, look)
+        for index, (component, value) in enumerate(zip(endpoint.inputs, data, strict=True)):
+            value = replace_values(value, _is_file, partial(self._name, component))
+            self._data.append(value)
+            files = self._files
+            if component.old_form == "image":
+                self._inline.append(index)
+                files = self._contents
+            replace_values(value, _is_input, partial(look, files))
         self.names_server_files = False
         replace_values(self._data, is_file, self._note_server_file)
         self.encode()  # for what it raises
 
     @property
     def has_files(self) -> bool:
-        """Whether `send_files` has something to do before the call can be sent."""
-        return bool(self._files)
+        """Whether `send_files` must be done before the call can be sent."""
+        return bool(self._files or self._inline)
 
     def encode(self) -> bytes:
         """Return the body of the call's submission, without its session."""
-        return encode_body(self.endpoint, self._data, **self._fields)
+        data = [
+            value if component.old_form is None else to_old(component.old_form, value)
+            for component, value in zip(self.endpoint.inputs, self._data, strict=True)
+        ]
+        return encode_body(self.endpoint, data, **self._fields)
 
     async def send_files(self, note: Callable[[ProgressUnit], object]) -> None:
         """Send the files among the arguments, each once, several at a time.
@@ -88,6 +102,10 @@ class Call:
             FileError: One cannot be read, or has changed meanwhile.
             JobwireError: Whatever `FileTransfer.upload` raises.
         """
+        for index in self._inline:
+            self._data[index] = await with_contents(
+                self._data[index], self._contents, self._transfer
+            )
         files = self._files
         sent = dict.fromkeys(files, 0)
         total = sum(file.size for file in files.values())
@@ -108,20 +126,29 @@ class Call:
             return {**file, "path": paths[file["path"]], "meta": FILE_META}
 
         self._data = replace_values(self._data, _is_input, name_sent)
-        self._files = {}
+        self._files, self._inline = {}, []
 
     def _note_server_file(self, file: dict[str, Any]) -> dict[str, Any]:
         self.names_server_files |= not isinstance(file, FileInput)
         return file
 
-    def _name(self, argument: str, file: Any) -> dict[str, Any]:
+    def _name(self, component: Component, file: Any) -> dict[str, Any]:
         """Return what names a file for the server, or what is still to be sent."""
+        argument = component.label or component.type
         if isinstance(file, FileInput):
             path = file["path"]
             if not is_url(path):
                 return file
             # The app's own files are there already, and it would not fetch them from itself.
             own = self._transfer.path(path)
+            if own is None and component.old_form and not fetches_addresses(component.type):
+                raise ArgumentError(
+                    f"{self.endpoint.label}: this app's server fetches addresses for audio and "
+                    f"video only; for {argument!r}, fetch {path} yourself, and pass "
+                    "handle_file() of that",
+                    endpoint=self.endpoint.label,
+                    parameter=argument,
+                )
             return dict(file) if own is None else {**file, "path": own, "url": None}
         result = file if isinstance(file, AsyncFileResult) else file.asynchronous
         if not result.belongs_to(self._transfer):
@@ -139,7 +166,8 @@ class Call:
                 endpoint=self.endpoint.label,
                 parameter=argument,
             )
-        return {"path": data["path"], "orig_name": file_name(data), "meta": FILE_META}
+        named = {"path": data["path"], "orig_name": file_name(data), "meta": FILE_META}
+        return {**named, "url": data["url"]} if is_inline(data.get("url")) else named
 
 
 def _is_input(value: Any) -> bool:

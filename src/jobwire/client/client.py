@@ -47,6 +47,7 @@ from jobwire.protocol.limits import (
     SPACE_TIMEOUT,
 )
 from jobwire.protocol.messages import decode_value
+from jobwire.protocol.old_files import reader
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_json
@@ -468,6 +469,7 @@ class AsyncClient:
             diffs=schema.dialect.diffs,
             present=presenter(endpoint, present_file),
             held=fetch is not None,
+            read=reader([component.old_form for component in endpoint.outputs]),
         )
         machine = JobMachine(endpoint.id, outputs, asyncio.get_running_loop().time())
         job = AsyncJob(self, machine, session, fetch)

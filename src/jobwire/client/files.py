@@ -98,3 +98,15 @@ class LocalFile(NamedTuple):
                 path=path,
             )
         return cls(os.path.abspath(path), os.path.basename(path), status.st_size)
+
+    def read(self) -> bytes:
+        """Return what is in it; blocks.
+
+        Raises:
+            FileError: It cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise FileError(f"{self.path!r} cannot be read: {error}", path=self.path) from error

@@ -45,7 +45,10 @@ class AsyncFileResult:
 
     @property
     def url(self) -> str:
-        """Where it is fetched; of a stream, its playlist. It may take the client's login."""
+        """Where it is fetched; of a stream, its playlist. It may take the client's login.
+
+        A ``data:`` URL if the file came in the value itself.
+        """
         return self._transfer.url(self._data)
 
     @property

@@ -26,6 +26,7 @@ from jobwire.exceptions import (
     shown,
 )
 from jobwire.protocol.files import file_name, file_path, is_url, server_path
+from jobwire.protocol.inline import inline_content, is_inline
 from jobwire.protocol.media import is_media_stream, media_name, parse_playlist
 from jobwire.protocol.replies import check, read_json
 from jobwire.protocol.retry import RetryPolicy
@@ -195,12 +196,16 @@ class FileTransfer:
     def url(self, data: Mapping[str, Any]) -> str:
         """Return where the file of a FileData is fetched; of a stream, its playlist.
 
+        That of a file which came in the value is a ``data:`` URL.
+
         Built from the address that the client was given: what the server says of its own
         is often wrong behind proxies.
         """
         path = str(data["path"])
         if is_media_stream(data):
             return f"{self._api}stream/{quote(path)}"
+        if is_inline(url := data.get("url")):
+            return str(url)
         if is_url(path) and same_place(self._api, path):
             return path
         return f"{self._api}{file_path(path)}"
@@ -222,7 +227,12 @@ class FileTransfer:
         """
         self._check_open()
         size = 0
-        pieces = self.segments(data) if is_media_stream(data) else self._chunks(self.url(data))
+        if is_media_stream(data):
+            pieces = self.segments(data)
+        elif is_inline(url := self.url(data)):
+            pieces = _decoded(url)
+        else:
+            pieces = self._chunks(url)
         async with aclosing(pieces):
             async for piece in pieces:
                 size += len(piece)
@@ -234,7 +244,8 @@ class FileTransfer:
         if size > self._max_size:
             url = self.url(data)
             raise DownloadError(
-                f"{url} has more than {self._max_size} bytes, the limit of max_download_size",
+                f"{shown(url)} has more than {self._max_size} bytes, the limit of "
+                "max_download_size",
                 url=url,
                 file=data,
             )
@@ -413,8 +424,12 @@ def reported(data: Mapping[str, Any], url: str) -> Iterator[None]:
         raise
     except (JobwireError, OSError) as error:
         raise DownloadError(
-            f"cannot fetch {local_name(data)!r} from {url}: {error}", url=url, file=data
+            f"cannot fetch {local_name(data)!r} from {shown(url)}: {error}", url=url, file=data
         ) from error
+
+
+async def _decoded(url: str) -> AsyncGenerator[bytes]:
+    yield inline_content(url)
 
 
 def _write(file: IO[bytes], block: bytes, digest: hashlib._Hash) -> None:

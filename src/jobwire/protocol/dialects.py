@@ -35,6 +35,7 @@ class Dialect(NamedTuple):
             turn comes, and some versions then break the stream of the whole session.
         batches: Its queue survives a call of an endpoint that the server runs in
             batches (not from 4.0 to 4.10: one such call, and no job ever starts again).
+        old_files: Files in values have the form that they had before 4.0.
     """
 
     carrier: Carrier
@@ -44,6 +45,7 @@ class Dialect(NamedTuple):
     cancel: Literal["cancel", "reset"]
     precise_cancel: bool
     batches: bool
+    old_files: bool
 
 
 _NEWEST = (999,)
@@ -93,4 +95,5 @@ def select_dialect(protocol: str | None, version: str) -> Dialect:
         cancel="cancel" if number >= (4, 31) else "reset",
         precise_cancel=number >= (6, 14),
         batches=not (4, 0) <= number < (4, 11),
+        old_files=carrier == "websocket",
     )

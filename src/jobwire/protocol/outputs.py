@@ -17,11 +17,13 @@ from jobwire.protocol.diff import apply_edits
 from jobwire.protocol.messages import Log, Value, decode_value
 from jobwire.types import OutputUpdate
 
-__all__ = ("OutputCursor", "OutputLog", "Present")
+__all__ = ("OutputCursor", "OutputLog", "Present", "Read")
 
 Present = Callable[[list[Any]], Any]
 """Makes what callers see of one value for each of an endpoint's outputs."""
 
+Read = Callable[[list[Any]], list[Any]]
+"""Makes values as 4.x has them of those of an older server."""
 
 _UNKNOWN: Any = object()
 
@@ -36,6 +38,7 @@ class OutputLog:
         diffs: Outputs after the first are edits of the one before.
         present: Makes what callers see of an output's values.
         held: Hold outputs back until they are released.
+        read: Applied to the values of each output first; None if there is no need.
 
     Attributes:
         held: See above.
@@ -48,6 +51,7 @@ class OutputLog:
         "_entries",
         "_has_result",
         "_present",
+        "_read",
         "_released",
         "_result",
         "_values",
@@ -56,12 +60,15 @@ class OutputLog:
         "yielded",
     )
 
-    def __init__(self, *, diffs: bool, present: Present, held: bool = False) -> None:
+    def __init__(
+        self, *, diffs: bool, present: Present, held: bool = False, read: Read | None = None
+    ) -> None:
         self.held = held
         self.yielded = False
         self.last_log: tuple[str, str] | None = None
         self._diffs = diffs
         self._present = present
+        self._read = read or (lambda values: values)
         self._entries: list[Value | Log] = []
         self._released = 0
         self._has_result = False
@@ -93,7 +100,7 @@ class OutputLog:
         Raises:
             RemoteProtocolError: The result is damaged, or no list. It is not added then.
         """
-        self._values = _values(data)
+        self._values = self._read(_values(data))
         self._has_result = True
 
     def release(self, position: int) -> None:
@@ -175,7 +182,7 @@ class OutputCursor:
                 return entry
             if not self._lost:
                 try:
-                    values = self._advance(entry)
+                    values = log._read(self._advance(entry))
                     return OutputUpdate(values if self._ahead else log._present(values))
                 except RemoteProtocolError:
                     self._lost = True

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from jobwire.exceptions import EndpointNotFoundError, NotGradioError, shown
 from jobwire.protocol.dialects import Carrier, Dialect, select_dialect
 from jobwire.protocol.files import holds_files
+from jobwire.protocol.old_files import Form, find_form
 
 __all__ = ("AppSchema", "Component", "Endpoint", "Parameter", "Visibility", "parse_config")
 
@@ -48,6 +49,7 @@ class Component(NamedTuple):
         label: What people see on it; may be empty.
         skipped: Callers neither give nor get its value: state, buttons, layout.
         holds_files: Its values may hold files.
+        old_form: How they hold them, if that is as before 4.0; else None.
         value: What a page would send for it before anybody changed it, if it is skipped;
             None for state, whose value the server keeps.
     """
@@ -57,6 +59,7 @@ class Component(NamedTuple):
     label: str
     skipped: bool
     holds_files: bool = False
+    old_form: Form | None = None
     value: Any = None
 
 
@@ -271,7 +274,10 @@ class AppSchema(NamedTuple):
         """
         config = _dict(config)
         owner = config.get("render_id")
-        components = {**self.components, **dict(_components(config.get("components")))}
+        components = {
+            **self.components,
+            **dict(_components(config.get("components"), self.dialect)),
+        }
         endpoints = {
             id: endpoint
             for id, endpoint in self.endpoints.items()
@@ -319,14 +325,15 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         )
     version = str(config.get("version") or "").strip()
     protocol = config.get("protocol")
-    components = dict(_components(config["components"]))
+    dialect = select_dialect(protocol if isinstance(protocol, str) else None, version)
+    components = dict(_components(config["components"], dialect))
     prefix = str(config.get("api_prefix") or "").strip("/")
     limit = config.get("max_file_size")
     return AppSchema(
         url=url,
         title=str(config.get("title") or ""),
         version=version,
-        dialect=select_dialect(protocol if isinstance(protocol, str) else None, version),
+        dialect=dialect,
         prefix=f"{prefix}/" if prefix else "",
         endpoints={
             endpoint.id: endpoint
@@ -341,24 +348,27 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
     )
 
 
-def _components(raw: Any) -> Iterable[tuple[int, Component]]:
+def _components(raw: Any, dialect: Dialect) -> Iterable[tuple[int, Component]]:
     for entry in raw if isinstance(raw, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("id"), int):
-            yield entry["id"], _component(entry)
+            yield entry["id"], _component(entry, dialect)
 
 
-def _component(raw: Mapping[str, Any]) -> Component:
+def _component(raw: Mapping[str, Any], dialect: Dialect) -> Component:
     kind = str(raw.get("type") or "")
     skipped = raw.get("skip_api")
     if not isinstance(skipped, bool):
         skipped = kind in _SKIPPED
     props = _dict(raw.get("props"))
+    old_form = find_form(raw) if dialect.old_files else None
     return Component(
         id=raw["id"],
         type=kind,
         label=str(props.get("label") or ""),
         skipped=skipped,
-        holds_files=holds_files(raw.get("api_info_as_output") or raw.get("api_info")),
+        holds_files=old_form is not None
+        or holds_files(raw.get("api_info_as_output") or raw.get("api_info")),
+        old_form=old_form,
         value=props.get("value") if skipped and kind != "state" else None,
     )
 
