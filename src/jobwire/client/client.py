@@ -328,7 +328,11 @@ class AsyncClient:
         The server is told: it drops the ones that wait and stops generators. That takes
         as long as two answers of the server, two seconds at most. Harmless when
         repeated; the client cannot be used afterwards.
+
+        Raises:
+            LocalProtocolError: Called in another event loop than the client's.
         """
+        self._check_loop()
         self._closed = True
         sessions = [*self._retired, *self._sessions.values()]
         for session in sessions:
@@ -557,17 +561,18 @@ class AsyncClient:
 
     # -- inside --
 
+    def _check_loop(self) -> None:
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise LocalProtocolError(
+                "a client belongs to the event loop in which it was first used, and is closed "
+                "there; make one for each loop, or use Client, which works from everywhere"
+            )
+
     async def _load(self) -> AppSchema:
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise LocalProtocolError(
-                    "a client belongs to the event loop in which it was first used; make "
-                    "one for each loop, or use Client, which works from everywhere"
-                )
-            self._loop = loop
+        self._check_loop()
+        self._loop = asyncio.get_running_loop()
         if self._schema is None:
             # Whoever waits for it shares one try, its failure included.
             if self._loading is None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from jobwire.client.tasks import run_soon
-from jobwire.exceptions import ClientClosedError, DownloadError, JobwireError
+from jobwire.exceptions import ClientClosedError, DownloadError, JobwireError, LocalProtocolError
 from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.messages import Log
 from jobwire.protocol.outputs import OutputCursor
@@ -128,6 +128,10 @@ class AsyncJob:
                 raise TimeoutError(f"the job did not end within {timeout} s") from None
 
     async def _wait_for_change(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise LocalProtocolError(
+                "a job is waited for in the event loop of its client; it runs in another one"
+            )
         waiter = self._loop.create_future()
         self._waiters.add(waiter)
         try:

@@ -174,9 +174,14 @@ class Client:
         return self._client.session_hash
 
     def close(self) -> None:
-        """Close every connection. See `AsyncClient.aclose`."""
+        """Close every connection. See `AsyncClient.aclose`.
+
+        Does nothing in a forked child: the connections are the parent's.
+        """
         from jobwire.exceptions import ClientClosedError
 
+        if self._loop.inherited:
+            return
         with contextlib.suppress(ClientClosedError):  # the interpreter's exit was first
             self._loop.run(self._client.aclose())
 
