@@ -388,7 +388,11 @@ class SessionProtocol:
             self._open_at = None
             self._open_if_needed(now)
         if (due := self._silent_at()) is not None and now >= due:
-            silence = f"nothing was heard from the server for {now - self._heard_at:.0f} s"
+            silence = (
+                f"nothing was heard from the server for {now - self._heard_at:.0f} s: it hangs, a "
+                "proxy holds its events back, or a load balancer sends one client's requests to "
+                "several servers"
+            )
             self._drop_stream()
             if self._dialect.resumable:
                 self._reopen(now, JobwireError(silence))
@@ -400,8 +404,8 @@ class SessionProtocol:
     def _give_up_untold(self, job: JobMachine, now: float) -> None:
         error = ConnectionLostError(
             f"lost the job {job.event_id}: the server that took it and the one that tells of "
-            "jobs are not the same, it seems; a load balancer before several servers must send "
-            "all requests of a client to one (by a cookie, for instance)",
+            "jobs are not the same, it seems; a load balancer must send all requests of a "
+            "client to one server (by a cookie, for instance)",
             event_id=job.event_id,
         )
         self.cancel(job, now, error)
