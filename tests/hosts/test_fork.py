@@ -104,10 +104,9 @@ def test_child_whose_parent_waits_in_the_client(url: str) -> None:
         import os, sys, threading, jobwire
         client = jobwire.Client(sys.argv[1])
         results = []
-        threads = [
-            threading.Thread(target=lambda: results.append(client.predict(1, "x", api_name="/slow_wide")))
-            for _ in range(4)
-        ]
+        def wait():
+            results.append(client.predict(1, "x", api_name="/slow_wide"))
+        threads = [threading.Thread(target=wait) for _ in range(4)]
         for thread in threads:
             thread.start()
         pids = []

@@ -68,9 +68,7 @@ def test_proxy_by_scheme_and_none_for_this_machine(url: str, expected: str | Non
         ("nonsense:port,[", "http://example.com/", False),
     ],
 )
-def test_exceptions(
-    monkeypatch: pytest.MonkeyPatch, excepted: str, url: str, direct: bool
-) -> None:
+def test_exceptions(monkeypatch: pytest.MonkeyPatch, excepted: str, url: str, direct: bool) -> None:
     monkeypatch.setenv("NO_PROXY", excepted)
     assert (find_proxy(url) is None) is direct
 

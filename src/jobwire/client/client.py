@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import tempfile
 import uuid
 import warnings
@@ -21,7 +20,9 @@ from jobwire.client.addresses import join, root, same_place, split_credentials
 from jobwire.client.call import Call
 from jobwire.client.connections import ConnectionSession
 from jobwire.client.fetch import Fetch
+from jobwire.client.headers import lower
 from jobwire.client.job import AsyncJob
+from jobwire.client.observer import observe
 from jobwire.client.options import with_httpx_kwargs
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session
@@ -60,6 +61,7 @@ from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_config, read_json, read_login
 from jobwire.protocol.schema import AppSchema, Endpoint, parse_config
+from jobwire.trace import Trace
 from jobwire.transports.base import Response, Timeouts, Transport, TransportOptions
 from jobwire.types import ProgressUnit
 
@@ -74,8 +76,6 @@ _EVENT_DATA = "event_data"
 
 _KNOCK_TIMEOUTS = Timeouts(connect=5.0, read=5.0)
 """For the request that wakes a Space, whose answer may be long in coming."""
-
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
 
 class AsyncClient:
@@ -135,6 +135,7 @@ class AsyncClient:
         max_event_size: Bytes of one message of the server, hence of one output.
         max_download_size: Bytes of one file that is fetched.
         transport: Makes what sends the requests; None means aiohttp.
+        trace: Called with each `jobwire.trace.TraceEvent` of each job; None calls nobody.
 
     Raises:
         AddressError: ``src`` is no address. (It is first used by `connect`.)
@@ -164,7 +165,9 @@ class AsyncClient:
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self._space_id = space_name(src)
         self._src, credentials = (
             split_credentials(src) if self._space_id is None else (self._space_id, None)
@@ -185,7 +188,7 @@ class AsyncClient:
             ),
             httpx_kwargs or {},
         )
-        self._options = options._replace(headers={**options.headers, **_lower(headers or {})})
+        self._options = options._replace(headers={**options.headers, **lower(headers or {})})
         if token is not None and token is not False and not isinstance(token, str):
             raise ArgumentError("token is a string, None or False", parameter="token")
         _token_header(token or None)  # whether it can be sent
@@ -474,7 +477,7 @@ class AsyncClient:
             fields["oauth_token"] = self._oauth_token
         transfer = self._transfer(schema)
         data = bind_arguments(endpoint, args, kwargs)
-        own_headers = _lower(headers or {})
+        own_headers = lower(headers or {})
         if self._space_id is not None or is_hugging_face(self._src):
             own_headers = caller_headers() | own_headers
         call = Call(endpoint, data, own_headers, transfer, fields, schema.max_file_size)
@@ -488,6 +491,9 @@ class AsyncClient:
         )
         machine = JobMachine(endpoint.id, outputs, asyncio.get_running_loop().time())
         job = AsyncJob(self, machine, session, fetch)
+        job._observer = observe(self._trace, machine, call.endpoint, self._src)
+        if job._observer is not None:
+            call.headers = {**job._observer.headers, **call.headers}
         for callback in _as_list(result_callbacks):
             job.add_done_callback(partial(_call_with_result, callback))
         if call.names_server_files:
@@ -785,25 +791,8 @@ def _directory(given: str | os.PathLike[str] | None) -> Path:
     return directory
 
 
-def _lower(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Return headers with their names in lower case, so that one replaces another.
-
-    Raises:
-        ArgumentError: A name or a value cannot be sent.
-    """
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not _HEADER.match(name):
-            raise ArgumentError(
-                f"header {name!r}: names and values are strings without line breaks",
-                parameter="headers",
-            )
-        if any(character in value for character in "\r\n\0"):
-            raise ArgumentError(f"header {name!r} has a line break in it", parameter="headers")
-    return {name.lower(): value for name, value in headers.items()}
-
-
 def _token_header(token: str | None) -> dict[str, str]:
-    return {} if token is None else _lower({"x-hf-authorization": f"Bearer {token}"})
+    return {} if token is None else lower({"x-hf-authorization": f"Bearer {token}"})
 
 
 def _default_transport() -> Callable[[TransportOptions], Transport]:

@@ -18,6 +18,7 @@ from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient, JobSession
     from jobwire.client.fetch import Fetch
+    from jobwire.client.observer import Observer
 
 __all__ = ("AsyncJob",)
 
@@ -51,6 +52,7 @@ class AsyncJob:
         self._wall = datetime.now().timestamp() - self._loop.time()
         self._fetch = fetch
         self._fetching: asyncio.Task[None] | None = None
+        self._observer: Observer | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._callbacks: list[Callable[[AsyncJob], object]] = []
 
@@ -144,6 +146,8 @@ class AsyncJob:
         if self._machine.rendered is not None:
             self._client._take_rendered(self._session, self._machine.rendered)
             self._machine.rendered = None
+        if self._observer is not None:
+            self._observer.look()
         if self._waiters:
             waiters, self._waiters = self._waiters, set()
             for waiter in waiters:
