@@ -189,7 +189,8 @@ def test_spans_of_failures_and_of_jobs_side_by_side(url: str, spans: Any) -> Non
     for span in finished():
         by_outcome.setdefault(span.attributes["jobwire.outcome"], []).append(span)
     assert len(by_outcome["completed"]) == 6
-    assert len({span.attributes["jobwire.event_id"] for span in by_outcome["completed"]}) == 6
+    ids = {(span.attributes or {})["jobwire.event_id"] for span in by_outcome["completed"]}
+    assert len(ids) == 6
     [failed], [cancelled] = by_outcome["failed"], by_outcome["cancelled"]
     assert failed.status.status_code is StatusCode.ERROR
     assert failed.attributes is not None

@@ -77,3 +77,30 @@ except jobwire.LocalProtocolError as error:
         options=(),
     )
     assert (done.stdout, done.returncode) == (f"x\nTrue\n{EXPECTED}", 0), done.stderr
+
+
+def test_loops_beside_a_plain_client_are_what_python_refuses(url: str) -> None:
+    done = run(
+        """
+        from gevent import monkey; monkey.patch_all()
+        import asyncio, sys, jobwire
+
+        async def work():
+            async with jobwire.AsyncClient(sys.argv[1]) as client:
+                return await client.predict("x", api_name="/echo")
+
+        print(asyncio.run(work()))  # works as long as it is alone
+        with jobwire.Client(sys.argv[1]) as client:
+            working = work()
+            try:
+                asyncio.run(working)
+            except RuntimeError as error:
+                print(error)
+            working.close()
+            print(client.predict("y", api_name="/echo"))
+        """,
+        url,
+        options=(),
+    )
+    expected = "x\nasyncio.run() cannot be called from a running event loop\ny\n"
+    assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0)

@@ -33,10 +33,7 @@ def delays(client: Client) -> list[float]:
     [
         pytest.param("", id="as it is"),
         pytest.param("proxy_buffering off;", id="without buffering"),
-        pytest.param(
-            "proxy_http_version 1.1; proxy_ignore_headers X-Accel-Buffering;", id="buffering"
-        ),
-        pytest.param("proxy_ignore_headers X-Accel-Buffering;", id="buffering, old HTTP"),
+        pytest.param("proxy_buffering on; proxy_http_version 1.1;", id="HTTP/1.1"),
         pytest.param("gzip on; gzip_types *; gzip_proxied any;", id="compressing"),
     ],
 )
@@ -107,15 +104,20 @@ def test_replicas_with_a_cookie(replicas: str) -> None:
 
 
 def test_replicas_without_a_cookie(replicas: str) -> None:
-    # One request here, the next one there.
-    with nginx("location / { proxy_pass http://both; }", replicas) as front:
+    # Submissions with this header go to the other server than all the rest.
+    away = "map $http_x_replica $replica { default one; two two; }"
+    location = "location / { proxy_pass http://$replica; }"
+    with nginx(location, replicas + away) as front:
         with Client(front, idle_timeout=2) as client:
-            jobs = [client.submit("x", api_name="/echo") for _ in range(4)]
-            errors = [error for job in jobs if (error := job.exception(10)) is not None]
-    assert errors
-    for error in errors:
-        assert isinstance(error, ConnectionLostError)
-        assert "load balancer" in str(error)
+            job = client.submit("x", api_name="/echo", headers={"x-replica": "two"})
+            with pytest.raises(ConnectionLostError, match=r"does not know .* load balancer"):
+                job.result(10)
+            assert client.predict("y", api_name="/echo") == "y"
+            # Now the server with the stream knows the session, and waits with us.
+            job = client.submit("z", api_name="/echo", headers={"x-replica": "two"})
+            with pytest.raises(ConnectionLostError, match="load balancer"):
+                job.result(10)
+            assert client.predict("y", api_name="/echo") == "y"
 
 
 def test_redirects_within_the_origin_are_followed(url: str) -> None:
