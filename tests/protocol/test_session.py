@@ -480,9 +480,42 @@ def test_silence_loses_the_jobs(session: Session) -> None:
 def test_heartbeats_are_no_silence(session: Session) -> None:
     [job] = session.start("a")
     session.opened()
+    session.feed(estimation("a"))
     for _ in range(100):
         assert session.wait(15) == []
         session.feed(HEARTBEAT)
+    assert not job.state.ended
+
+
+def test_job_that_a_living_stream_never_tells_of_is_lost(session: Session) -> None:
+    # A load balancer sent its submission to one server and the stream to another.
+    told, untold = session.start("told", "untold")
+    session.opened()
+    session.feed(estimation("told"))
+    for _ in range(5):
+        assert session.wait(15) == []
+        session.feed(HEARTBEAT)
+    later = session.send()
+    session.accepted(later, "later", session.now)
+    assert session.wait(14) == []
+    session.feed(HEARTBEAT)
+    assert session.wait(2) == [StopJob("untold", NO_FUNCTION)]
+    assert isinstance(untold.error, ConnectionLostError)
+    assert untold.error.event_id == "untold"
+    assert "load balancer" in str(untold.error)
+    session.feed(estimation("later"))
+    for _ in range(10):
+        assert session.wait(15) == []
+        session.feed(HEARTBEAT)
+    assert not told.state.ended
+    assert not later.state.ended
+
+
+def test_without_an_idle_timeout_no_word_is_no_sign() -> None:
+    session = Session(V3, idle_timeout=None)
+    [job] = session.start("a")
+    session.opened()
+    assert session.wait(10_000) == []
     assert not job.state.ended
 
 

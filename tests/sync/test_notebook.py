@@ -1,6 +1,7 @@
 """A job in a notebook: what is shown, and that a real kernel shows it while it happens."""
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -247,3 +248,11 @@ def test_client_in_a_kernel(cells: Kernel) -> None:
     cells.run("client")
     [(_, content)] = cells.shown
     assert 'api_name="/plain")' in content["data"]["text/plain"]
+
+
+def test_asynchronous_client_in_a_kernel(cells: Kernel, url: str) -> None:
+    code = f"""
+        async with jobwire.AsyncClient({url!r}, verbose=False) as other:
+            print(await other.predict("x", api_name="/echo"), client.predict("y", api_name="/echo"))
+    """
+    assert cells.run(textwrap.dedent(code)) == "x y\n"

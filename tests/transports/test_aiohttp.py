@@ -12,7 +12,7 @@ from jobwire.exceptions import (
     RemoteProtocolError,
     TransportTimeoutError,
 )
-from jobwire.transports.aiohttp import AiohttpTransport, _proxy
+from jobwire.transports.aiohttp import AiohttpTransport
 from jobwire.transports.base import Timeouts, TransportOptions
 
 QUICK = Timeouts(connect=0.3, read=0.3)
@@ -154,26 +154,6 @@ async def test_waiting_can_be_cancelled(transport: AiohttpTransport, answer: Any
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("http://example.org/", "http://proxy:1"),
-        ("https://example.org/", "http://proxy:2"),
-        ("http://localhost:7860/", None),
-        ("http://127.0.0.1:7860/", None),
-        ("http://[::1]:7860/", None),
-        ("http://inside.example.com/", None),
-    ],
-)
-def test_proxy_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, url: str, expected: str | None
-) -> None:
-    monkeypatch.setenv("http_proxy", "http://proxy:1")
-    monkeypatch.setenv("https_proxy", "http://proxy:2")
-    monkeypatch.setenv("no_proxy", "inside.example.com")
-    assert _proxy(url) == expected
 
 
 @pytest.mark.parametrize(

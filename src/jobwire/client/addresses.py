@@ -1,18 +1,13 @@
-"""Addresses and headers: reading what somebody gives, and telling whether two are one place."""
+"""Addresses of apps: reading what somebody gives, and telling whether two are one place."""
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from jobwire.exceptions import AddressError, ArgumentError
+from jobwire.exceptions import AddressError
 
-__all__ = ("join", "lower", "root", "same_place", "split_credentials")
-
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+__all__ = ("join", "root", "same_place", "split_credentials")
 
 
 def join(base: str, location: str) -> str:
@@ -61,20 +56,3 @@ def root(src: str) -> str:
             "name, OWNER/NAME"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
-
-
-def lower(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Return headers with their names in lower case, so that one replaces another.
-
-    Raises:
-        ArgumentError: A name or a value cannot be sent.
-    """
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not _HEADER.match(name):
-            raise ArgumentError(
-                f"header {name!r}: names and values are strings without line breaks",
-                parameter="headers",
-            )
-        if any(character in value for character in "\r\n\0"):
-            raise ArgumentError(f"header {name!r} has a line break in it", parameter="headers")
-    return {name.lower(): value for name, value in headers.items()}

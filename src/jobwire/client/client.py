@@ -15,11 +15,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from jobwire import __version__
-from jobwire.client.addresses import lower, split_credentials
+from jobwire.client.addresses import split_credentials
 from jobwire.client.call import Call
 from jobwire.client.connections import ConnectionSession
 from jobwire.client.fetch import Fetch
+from jobwire.client.headers import lower
 from jobwire.client.job import AsyncJob
+from jobwire.client.observer import observe
 from jobwire.client.opening import AppAddress
 from jobwire.client.options import with_httpx_kwargs
 from jobwire.client.result import AsyncFileResult
@@ -52,6 +54,7 @@ from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_json
 from jobwire.protocol.schema import AppSchema, Endpoint
+from jobwire.trace import Trace
 from jobwire.transports.base import Timeouts, Transport, TransportOptions
 from jobwire.types import ProgressUnit
 
@@ -121,6 +124,7 @@ class AsyncClient:
         max_event_size: Bytes of one message of the server, hence of one output.
         max_download_size: Bytes of one file that is fetched.
         transport: Makes what sends the requests; None means aiohttp.
+        trace: Called with each `jobwire.trace.TraceEvent` of each job; None calls nobody.
 
     Raises:
         AddressError: ``src`` is no address. (It is first used by `connect`.)
@@ -150,7 +154,9 @@ class AsyncClient:
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self._space_id = space_name(src)
         address, credentials = (
             split_credentials(src) if self._space_id is None else (self._space_id, None)
@@ -316,7 +322,11 @@ class AsyncClient:
         The server is told: it drops the ones that wait and stops generators. That takes
         as long as two answers of the server, two seconds at most. Harmless when
         repeated; the client cannot be used afterwards.
+
+        Raises:
+            LocalProtocolError: Called in another event loop than the client's.
         """
+        self._check_loop()
         self._closed = True
         sessions = [*self._retired, *self._sessions.values()]
         for session in sessions:
@@ -473,6 +483,9 @@ class AsyncClient:
         )
         machine = JobMachine(endpoint.id, outputs, asyncio.get_running_loop().time())
         job = AsyncJob(self, machine, session, fetch)
+        job._observer = observe(self._trace, machine, endpoint, schema.url)
+        if job._observer is not None:
+            call.headers = {**job._observer.headers, **call.headers}
         for callback in _as_list(result_callbacks):
             job.add_done_callback(partial(_call_with_result, callback))
         if call.names_server_files:
@@ -546,17 +559,18 @@ class AsyncClient:
 
     # -- inside --
 
+    def _check_loop(self) -> None:
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise LocalProtocolError(
+                "a client belongs to the event loop in which it was first used, and is closed "
+                "there; make one for each loop, or use Client, which works from everywhere"
+            )
+
     async def _load(self) -> AppSchema:
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise LocalProtocolError(
-                    "a client belongs to the event loop in which it was first used; make "
-                    "one for each loop, or use Client, which works from everywhere"
-                )
-            self._loop = loop
+        self._check_loop()
+        self._loop = asyncio.get_running_loop()
         if self._schema is None:
             # Whoever waits for it shares one try, its failure included.
             if self._loading is None:

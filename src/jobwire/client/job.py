@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from jobwire.client.tasks import run_soon
-from jobwire.exceptions import ClientClosedError, DownloadError, JobwireError
+from jobwire.exceptions import ClientClosedError, DownloadError, JobwireError, LocalProtocolError
 from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.messages import Log
 from jobwire.protocol.outputs import OutputCursor
@@ -18,6 +18,7 @@ from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient, JobSession
     from jobwire.client.fetch import Fetch
+    from jobwire.client.observer import Observer
 
 __all__ = ("AsyncJob",)
 
@@ -51,6 +52,7 @@ class AsyncJob:
         self._wall = datetime.now().timestamp() - self._loop.time()
         self._fetch = fetch
         self._fetching: asyncio.Task[None] | None = None
+        self._observer: Observer | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._callbacks: list[Callable[[AsyncJob], object]] = []
 
@@ -128,6 +130,10 @@ class AsyncJob:
                 raise TimeoutError(f"the job did not end within {timeout} s") from None
 
     async def _wait_for_change(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise LocalProtocolError(
+                "a job is waited for in the event loop of its client; it runs in another one"
+            )
         waiter = self._loop.create_future()
         self._waiters.add(waiter)
         try:
@@ -140,6 +146,8 @@ class AsyncJob:
         if self._machine.rendered is not None:
             self._client._take_rendered(self._session, self._machine.rendered)
             self._machine.rendered = None
+        if self._observer is not None:
+            self._observer.look()
         if self._waiters:
             waiters, self._waiters = self._waiters, set()
             for waiter in waiters:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit
 
-from jobwire.client.addresses import join, lower, root, same_place
+from jobwire.client.addresses import join, root, same_place
+from jobwire.client.headers import lower
 from jobwire.client.spaces import find_running, token_for
 from jobwire.exceptions import ArgumentError, AuthenticationError, JobwireError, NotGradioError
 from jobwire.protocol.replies import read_config, read_login

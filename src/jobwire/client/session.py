@@ -31,8 +31,8 @@ __all__ = ("CANCELLED", "CLOSE_TIMEOUT", "EVENTS", "Limits", "Session", "check_s
 
 logger = logging.getLogger("jobwire")
 
-EVENTS = {"accept": "text/event-stream"}
-"""Headers of a request for an event stream."""
+EVENTS = {"accept": "text/event-stream", "accept-encoding": "identity"}
+"""Headers of a request for an event stream. Proxies that compress hold events back."""
 
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""

@@ -54,6 +54,7 @@ class OutputLog:
         "_read",
         "_released",
         "_result",
+        "_result_size",
         "_values",
         "held",
         "last_log",
@@ -72,6 +73,7 @@ class OutputLog:
         self._entries: list[Value | Log] = []
         self._released = 0
         self._has_result = False
+        self._result_size: int | None = None
         self._values: list[Any] = []  # of the result
         self._result: Any = _UNKNOWN  # as callers see it, once somebody has asked
 
@@ -102,6 +104,7 @@ class OutputLog:
         """
         self._values = self._read(_values(data))
         self._has_result = True
+        self._result_size = _size(data)
 
     def release(self, position: int) -> None:
         """Let readers have the first ``position`` outputs and lines of a log that holds.
@@ -119,6 +122,18 @@ class OutputLog:
     def size(self) -> int:
         """How many outputs and lines there are, the result included."""
         return len(self._entries) + self._has_result
+
+    def sizes(self, position: int) -> list[int | None]:
+        """Return the bytes of each output after the first ``position`` outputs and lines.
+
+        Those on the wire, None for what came decoded. The result counts if it is the only
+        output.
+        """
+        entries = self._entries[position:]
+        sizes = [_size(entry) for entry in entries if not isinstance(entry, Log)]
+        if self._has_result and not self.yielded and position < self.size:
+            sizes.append(self._result_size)
+        return sizes
 
     @property
     def result(self) -> Any:
@@ -200,6 +215,10 @@ class OutputCursor:
             data = [apply_edits(value, edits) for value, edits in zip(old, data, strict=False)]
         self._values = data
         return data
+
+
+def _size(data: Value) -> int | None:
+    return memoryview(data).nbytes if isinstance(data, (bytes, Raw)) else None
 
 
 def _values(data: Value) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -134,7 +135,9 @@ def check(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> 
 
 def _refuse(status: int, headers: Mapping[str, str], body: bytes, url: str) -> NoReturn:
     detail = _detail(body)
-    text = detail if isinstance(detail, str) else shown(body)
+    text = detail if isinstance(detail, str) else _title(body) or shown(body)
+    if status == 413:
+        text += "; what is sent is larger than the server, or a proxy before it, takes"
     if status == 401:
         raise AuthenticationError(
             f"{url}: the app wants a login; pass auth=(user, password)"
@@ -175,6 +178,13 @@ def _detail(body: bytes) -> Any:
     if isinstance(detail, dict):
         return detail.get("auth_message") or detail.get("error")
     return detail
+
+
+def _title(body: bytes) -> str:
+    """Return the title of a page: with proxies, that says it all."""
+    page = body[:1000].decode("utf-8", "replace")
+    found = re.search("<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
+    return shown(found[1]) if found else ""
 
 
 def _invalid_parameters(detail: Any) -> dict[str, str]:

@@ -22,7 +22,7 @@ Rules that servers force on it, each found by experiment:
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -31,6 +31,7 @@ from msgspec import UnsetType
 from jobwire.exceptions import (
     ClientClosedError,
     ConnectError,
+    ConnectionLostError,
     JobwireError,
     RemoteProtocolError,
     ServerError,
@@ -174,6 +175,7 @@ class SessionProtocol:
         self._sending: set[JobMachine] = set()  # of those: the request is on its way
         self._overflowed: set[JobMachine] = set()  # of those: messages had to be dropped
         self._jobs: dict[str, JobMachine] = {}  # accepted, and not settled
+        self._untold: deque[JobMachine] = deque()  # of those: no word of it on the stream yet
         self._running: Counter[int] = Counter()  # of _jobs, by function
         self._abandoned: dict[str, _Abandoned] = {}  # by event id
         self._unclaimed: dict[str, list[tuple[Message, int]]] = {}
@@ -184,6 +186,7 @@ class SessionProtocol:
         self._failures = 0  # to open the stream, or to hear of a job on it
         self._open_at: float | None = None
         self._heard_at = 0.0
+        self._opened_at = 0.0
 
         self._actions: list[Action] = []
         self._changed: dict[JobMachine, None] = {}  # in order, each once
@@ -204,14 +207,28 @@ class SessionProtocol:
 
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`, in monotonic seconds; None for never."""
-        times = []
-        if self._open_at is not None:
-            times.append(self._open_at)
+        times = [self._open_at, self._silent_at(), self._untold_at()]
+        return min((time for time in times if time is not None), default=None)
+
+    def _silent_at(self) -> float | None:
+        """When the stream counts as dead, if nothing comes before."""
         if self._stream is _Stream.ENDING:
-            times.append(self._heard_at + END_TIMEOUT)
-        elif self._stream is not _Stream.CLOSED and self._jobs and self._idle_timeout is not None:
-            times.append(self._heard_at + self._idle_timeout)
-        return min(times, default=None)
+            return self._heard_at + END_TIMEOUT
+        if self._stream is _Stream.CLOSED or not self._jobs or self._idle_timeout is None:
+            return None
+        return self._heard_at + self._idle_timeout
+
+    def _untold_at(self) -> float | None:
+        """When the first job counts as lost of which an open stream has told nothing yet.
+
+        Servers tell of each job as soon as they took it. One that does not, though its stream
+        lives, is another one than took it: a load balancer sends a session to several.
+        """
+        while self._untold and self._untold[0].state is not State.ACCEPTED:
+            self._untold.popleft()
+        if not self._untold or self._stream is not _Stream.OPEN or self._idle_timeout is None:
+            return None
+        return max(self._untold[0].changed_at, self._opened_at) + self._idle_timeout
 
     @property
     def idle(self) -> bool:
@@ -247,6 +264,7 @@ class SessionProtocol:
             else:
                 job.accept(event_id, now)
                 self._jobs[event_id] = job
+                self._untold.append(job)
                 self._changed[job] = None
         else:
             self._accepted_too_late(job, event_id, now)
@@ -313,7 +331,7 @@ class SessionProtocol:
         """Note that the server answered and its events follow."""
         self._stream = _Stream.OPEN
         self._parser = SSEParser(max_event_size=self._max_event_size)
-        self._heard_at = now
+        self._heard_at = self._opened_at = now
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes of the stream, cut anywhere."""
@@ -369,15 +387,28 @@ class SessionProtocol:
         if self._open_at is not None and now >= self._open_at:
             self._open_at = None
             self._open_if_needed(now)
-        due = self.next_timer()
-        if due is None or now < due or self._stream is _Stream.CLOSED:
-            return
-        silence = f"nothing was heard from the server for {now - self._heard_at:.0f} s"
-        self._drop_stream()
-        if self._dialect.resumable:
-            self._reopen(now, JobwireError(silence))
-        else:
-            self._lose(silence, now)
+        if (due := self._silent_at()) is not None and now >= due:
+            silence = (
+                f"nothing was heard from the server for {now - self._heard_at:.0f} s: it hangs, a "
+                "proxy holds its events back, or a load balancer sends one client's requests to "
+                "several servers"
+            )
+            self._drop_stream()
+            if self._dialect.resumable:
+                self._reopen(now, JobwireError(silence))
+            else:
+                self._lose(silence, now)
+        while (due := self._untold_at()) is not None and now >= due:
+            self._give_up_untold(self._untold[0], now)
+
+    def _give_up_untold(self, job: JobMachine, now: float) -> None:
+        error = ConnectionLostError(
+            f"lost the job {job.event_id}: the server that took it and the one that tells of "
+            "jobs are not the same, it seems; a load balancer must send all requests of a "
+            "client to one server (by a cookie, for instance)",
+            event_id=job.event_id,
+        )
+        self.cancel(job, now, error)
 
     # -- messages --
 
@@ -470,7 +501,11 @@ class SessionProtocol:
         text = message.message or ""
         self._drop_stream()
         if message.session_not_found or "not found" in text.lower():
-            self._lose("the server does not know the session any more", now)
+            self._lose(
+                "the server does not know the session: it was restarted, or a load balancer "
+                "sends one client's requests to several servers",
+                now,
+            )
         elif "stopped" in text.lower():
             # It repeats this without end, and never ends the stream.
             self._lose("the server was stopped", now)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jobwire.client.result import AsyncFileResult
     from jobwire.protocol.schema import AppSchema
     from jobwire.sync.job import Job
+    from jobwire.trace import Trace
     from jobwire.transports.base import Transport, TransportOptions
 
 __all__ = ("Client",)
@@ -70,6 +71,7 @@ class Client:
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         from jobwire.client.client import AsyncClient
         from jobwire.sync.loop import loop_thread
@@ -93,6 +95,7 @@ class Client:
             max_event_size=max_event_size,
             max_download_size=max_download_size,
             transport=transport,
+            trace=trace,
         )
         self._loop = loop_thread()
         self._loop.adopt(self._client)
@@ -174,9 +177,14 @@ class Client:
         return self._client.session_hash
 
     def close(self) -> None:
-        """Close every connection. See `AsyncClient.aclose`."""
+        """Close every connection. See `AsyncClient.aclose`.
+
+        Does nothing in a forked child: the connections are the parent's.
+        """
         from jobwire.exceptions import ClientClosedError
 
+        if self._loop.inherited:
+            return
         with contextlib.suppress(ClientClosedError):  # the interpreter's exit was first
             self._loop.run(self._client.aclose())
 

@@ -209,13 +209,20 @@ class _Blocking:
         self._loop = loop
         self._source = source
         self._lock = threading.Lock()
+        # Outlives a wait that Ctrl-C ends: what comes of it is for the next one.
+        self._next: concurrent.futures.Future[Any] | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
         with self._lock:
-            if (item := self._loop.run(_next(self._source))) is _END:
+            if self._next is None:
+                self._next = self._loop.start(_next(self._source))
+            self._loop.check()
+            self._next.exception()  # waits
+            done, self._next = self._next, None
+            if (item := done.result()) is _END:
                 raise StopIteration
             return item
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import concurrent.futures
@@ -38,6 +39,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self._start_new_thread = _thread.start_new_thread
         self._loop = asyncio.new_event_loop()
         self._clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
         self._callbacks: queue.SimpleQueue[_Call] | None = None
@@ -58,27 +60,38 @@ class LoopThread:
         If the wait is interrupted, by Ctrl-C for one, the coroutine is cancelled.
 
         Raises:
-            LocalProtocolError: Called from the loop's own thread, where waiting would
-                never end; or in a forked child, where the loop does not run.
+            LocalProtocolError: As `check`; or called from the loop's own thread, where
+                waiting would never end.
             BaseException: Whatever the coroutine raises.
         """
-        try:
-            future = self.start(work)
-        except BaseException:
-            work.close()
-            raise
+        future = self.start(work)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a forked child, where the thread does not run."""
+        return os.getpid() != self._pid
+
+    @property
+    def stranded(self) -> bool:
+        """Whether gevent has patched threads since: it cannot wait for one from before."""
+        return _thread.start_new_thread is not self._start_new_thread
+
     def check(self) -> None:
-        """Raise LocalProtocolError in a forked child, where nothing here will ever happen."""
-        if os.getpid() != self._pid:
+        """Raise LocalProtocolError where a wait for the loop would never end."""
+        if self.inherited:
             raise LocalProtocolError(
                 "this client was made before os.fork(); its connections belong to the parent. "
                 "Make a client in the child"
+            )
+        if self.stranded:
+            raise LocalProtocolError(
+                "this client was made before gevent's monkey.patch_all(), which cannot wait for "
+                "threads from before; patch first, then make the client"
             )
 
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -88,16 +101,22 @@ class LoopThread:
             LocalProtocolError: As `run`.
             ClientClosedError: The interpreter exits, and has closed every client.
         """
-        self.check()
-        if threading.current_thread() is self._thread:
-            raise LocalProtocolError(
-                "a blocking call from inside jobwire's event loop would wait for itself; "
-                "use AsyncClient in asynchronous code"
-            )
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed
-            raise ClientClosedError("the interpreter is exiting; every client is closed") from None
+            self.check()
+            if threading.current_thread() is self._thread:
+                raise LocalProtocolError(
+                    "a blocking call from inside jobwire's event loop would wait for itself; "
+                    "use AsyncClient in asynchronous code"
+                )
+            try:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+            except RuntimeError:  # the loop is closed
+                raise ClientClosedError(
+                    "the interpreter is exiting; every client is closed"
+                ) from None
+        except BaseException:
+            work.close()
+            raise
 
     def call_back(self, fn: Callable[..., object], *args: object) -> None:
         """Call a user's function in a thread of its own, one after another.
@@ -124,12 +143,12 @@ class LoopThread:
 
     def discard(self, client: AsyncClient) -> None:
         """Close a client that nobody uses any more. Does not wait, whatever the thread."""
-        if os.getpid() == self._pid and self._loop.is_running():
+        if not self.inherited and self._loop.is_running():
             asyncio.run_coroutine_threadsafe(client.aclose(), self._loop)
 
     def stop(self) -> None:
         """Close every client, then end the threads."""
-        if os.getpid() != self._pid or not self._thread.is_alive():
+        if self.inherited or self.stranded or not self._thread.is_alive():
             return
 
         async def close_all() -> None:
@@ -161,15 +180,10 @@ def loop_thread() -> LoopThread:
     """Return the process's loop thread; starts it the first time."""
     global _current
     with _current_lock:
-        if _current is None:
+        if _current is None or _current.stranded:
             _current = LoopThread()
-            atexit.register(_stop)
+            atexit.register(_current.stop)
         return _current
-
-
-def _stop() -> None:
-    if _current is not None:
-        _current.stop()
 
 
 def _after_fork_in_child() -> None:

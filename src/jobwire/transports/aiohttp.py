@@ -6,11 +6,10 @@ import asyncio
 import os
 import secrets
 import socket
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -33,6 +32,7 @@ from jobwire.transports.base import (
     Upload,
     WebSocket,
 )
+from jobwire.transports.proxies import find_proxy
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +55,9 @@ _NO_CODE = 1005
 
 _CLOSING = 0.2
 """Seconds that a server has to close a connection on which it failed."""
+
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""Those of this process, which a forked child gets as well."""
 
 
 class AiohttpTransport:
@@ -79,7 +82,7 @@ class AiohttpTransport:
                 timeout=self._timeout(self._options.timeouts),
                 # Asked once. aiohttp's trust_env reads the environment and ~/.netrc
                 # for every request.
-                proxy=self._options.proxy or (_proxy(url) if self._options.trust_env else None),
+                proxy=self._options.proxy or (find_proxy(url) if self._options.trust_env else None),
             )
         return self._session
 
@@ -254,7 +257,25 @@ def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     for name, value in _PROBES:
         if (option := getattr(socket, f"TCP_{name}", None)) is not None:
             made.setsockopt(socket.IPPROTO_TCP, option, value)
+    _sockets.add(made)
     return made
+
+
+def _after_fork_in_child() -> None:
+    """Take the parent's connections from the child.
+
+    Or a server would not see the parent close them for as long as the child lives; and what
+    the child wrote to them when it tidies up, the parent's server would read. The numbers
+    stay taken, since objects go on to name them.
+    """
+    with socket.socket() as nothing:
+        for inherited in list(_sockets):
+            if inherited.fileno() >= 0:
+                os.dup2(nothing.fileno(), inherited.fileno(), inheritable=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _form(upload: Upload, headers: dict[str, str]) -> AsyncIterator[bytes]:
@@ -299,6 +320,7 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _mapped_errors(url: str) -> Iterator[None]:
+    url = url.partition("?")[0]  # what follows may name a session, which is nobody's business
     try:
         yield
     except aiohttp.ClientHttpProxyError as error:
@@ -377,13 +399,3 @@ def _unusable_file(parameter: str, path: str) -> Iterator[None]:
         raise ArgumentError(
             f"{parameter}: {path} cannot be used: {shown(str(error))}", parameter=parameter
         ) from error
-
-
-def _proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL, but never for this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")

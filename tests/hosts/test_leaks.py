@@ -1,0 +1,83 @@
+"""What is left of clients that were closed: nothing."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from faults import config, raw_server, response
+from hosts.programs import run
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts in /proc")
+
+COUNT = """
+import asyncio, gc, os, sys, threading, jobwire
+url = sys.argv[1]
+
+def count():
+    gc.collect()
+    ours = sum(str(type(thing).__module__).startswith(("jobwire.client", "jobwire.sync", "aiohttp"))
+               for thing in gc.get_objects())
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), ours
+"""
+
+PLAIN = """
+def use():
+    with jobwire.Client(url) as client:
+        {use}
+
+for _ in range(3):
+    use()
+tasks = lambda: len(asyncio.all_tasks(jobwire.sync.loop.loop_thread()._loop))
+before = count(), tasks()
+for _ in range({number}):
+    use()
+print(before == (count(), tasks()) or (before, count(), tasks()))
+"""
+
+ASYNCHRONOUS = """
+async def use():
+    async with jobwire.AsyncClient(url) as client:
+        {use}
+
+async def main():
+    for _ in range(3):
+        await use()
+    before = count()
+    for _ in range({number} // 50):
+        await asyncio.gather(*(use() for _ in range(50)))
+    await asyncio.sleep(0)
+    print(len(asyncio.all_tasks()) == 1, before == count() or (before, count()))
+
+asyncio.run(main())
+"""
+
+JOBS = """assert {wait}client.predict("x", api_name="/echo") == "x"
+        {wait}client.submit(1000, 0.05, api_name="/count")"""
+
+
+@pytest.fixture
+def quick() -> Iterator[str]:
+    """The address of an app that answers in no time, but runs nothing."""
+    with raw_server({"/config": response(config())}) as app:
+        yield app.url
+
+
+def test_thousand_clients(quick: str) -> None:
+    done = run(COUNT + PLAIN.format(number=1000, use="pass"), quick)
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
+
+
+def test_thousand_asynchronous_clients(quick: str) -> None:
+    done = run(COUNT + ASYNCHRONOUS.format(number=1000, use="pass"), quick)
+    assert (done.stdout, done.stderr, done.returncode) == ("True True\n", "", 0)
+
+
+def test_clients_that_have_called(url: str) -> None:
+    done = run(COUNT + PLAIN.format(number=50, use=JOBS.format(wait="")), url)
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
+
+
+def test_asynchronous_clients_that_have_called(url: str) -> None:
+    done = run(COUNT + ASYNCHRONOUS.format(number=50, use=JOBS.format(wait="await ")), url)
+    assert (done.stdout, done.stderr, done.returncode) == ("True True\n", "", 0)
