@@ -16,6 +16,7 @@ from jobwire.server.signature import Signature, inspect_function
 __all__ = (
     "Durations",
     "Endpoint",
+    "OnCrash",
     "Priority",
     "Visibility",
     "check_options",
@@ -23,6 +24,8 @@ __all__ = (
 )
 
 Visibility = Literal["public", "undocumented", "private"]
+
+OnCrash = Literal["fail", "retry"]
 
 Priority = int | Callable[[Request], int]
 """A job's priority, or what gives it; higher goes first, 0 is the usual."""
@@ -65,6 +68,9 @@ class Endpoint:
         time_limit: Seconds that it may run; None is no limit.
         priority: See `Priority`.
         show_errors: Whether callers see the text of every error.
+        abandon_after: Seconds without a listener after which a job is cancelled; None never is.
+        on_crash: What becomes of a job that ran when the server died.
+        max_retries: How often such a job is started again.
         durations: How long its calls take.
         counts: How many jobs ended how.
         seconds: How long all of its calls took together.
@@ -84,6 +90,9 @@ class Endpoint:
     time_limit: float | None
     priority: Priority
     show_errors: bool
+    abandon_after: float | None = None
+    on_crash: OnCrash = "fail"
+    max_retries: int = 0
     track_tqdm: bool = False
     durations: Durations = field(default_factory=Durations)
     counts: dict[Outcome, int] = field(
@@ -156,6 +165,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, int) or callable(value),
         "an int, or a function of the Request that returns one",
     ),
+    "abandon_after": (
+        lambda value: value in ("default", None) or is_seconds(value),
+        "a number of seconds, 0 or more, 'default', or None for never",
+    ),
+    "on_crash": (lambda value: value in get_args(OnCrash), "'fail' or 'retry'"),
+    "max_retries": (is_count, "an int of at least 1"),
     "show_errors": (is_optional(_is_bool), "True, False, or None for what the app says"),
 }
 

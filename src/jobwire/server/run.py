@@ -109,7 +109,8 @@ class Run:
         self._on_end = on_end
         self._on_progress = on_progress
         self._on_start = on_start
-        self._last: list[Any] | None = None  # the last output, on the wire
+        # The last output, on the wire: those that follow are told as changes of it.
+        self._last: list[Any] | None = jobs[0].last
         self._step = 0.0  # when the current step began
 
     # -- for executors -----------------------------------------------------------
@@ -313,7 +314,15 @@ def cancelled_event(id: str) -> ProcessCompleted:
     return ProcessCompleted(id, Output(), success=True)
 
 
-def failed_event(id: str, error: BaseException, *, show: bool) -> ProcessCompleted:
+class _Retryable(Failure):
+    """Fails for a reason that is not the function's."""
+
+    retryable: bool = True
+
+
+def failed_event(
+    id: str, error: BaseException, *, show: bool, retryable: bool = False
+) -> ProcessCompleted:
     """Return the outcome of a failed job.
 
     Args:
@@ -321,6 +330,7 @@ def failed_event(id: str, error: BaseException, *, show: bool) -> ProcessComplet
         error: Why it failed. What an `AppError` says is for the caller; of others, the
             caller is told no more than the kind, since their text may hold secrets.
         show: Show the text of all errors.
+        retryable: Say that it was not for the function, so that to submit the job again may help.
     """
     title, visible = "Error", True
     duration: float | None = 10.0
@@ -332,7 +342,8 @@ def failed_event(id: str, error: BaseException, *, show: bool) -> ProcessComplet
     else:
         text = f"the function raised {type(error).__name__}; the server's log says more"
     title = _sendable(title)
-    failure = Failure(_sendable(text), duration, bool(visible), title)
+    kind = _Retryable if retryable else Failure
+    failure = kind(_sendable(text), duration, bool(visible), title)
     return ProcessCompleted(id, cast("Output", failure), success=False, title=title)
 
 
