@@ -112,16 +112,13 @@ def serve(
             app.configure(allowed_hosts=allowed_host)
         if grace is not None:
             app.configure(grace=grace)
-        address = store or app.settings.store or default_store(target, port)
-        app.configure(store=address)
+        app.configure(store=store or app.settings.store or default_store(target, port))
         run(
             app,
             host=host,
             port=port,
             on_start=lambda url: print(
-                f"jobwire serves {app.settings.title!r} at {url}, with its jobs in {address}",
-                file=sys.stderr,
-                flush=True,
+                f"jobwire serves {app.settings.title!r} at {url}", file=sys.stderr, flush=True
             ),
             forwarded_allow_ips=forwarded_allow_ips,
             root_path=root_path,

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from jobwire.exceptions import AppError
 from jobwire.protocol.messages import ProcessCompleted, encode_message
@@ -133,6 +134,7 @@ class Queue:
         self._limited: dict[Endpoint, dict[Run, None]] = {}  # those with a time limit, oldest first
         self._timed: set[Endpoint] = set()  # of these, those with a timer
         self._closed = False
+        self._at_rest = asyncio.Event()  # once it is closed
         self._threads = ThreadExecutor(max_threads, self._next)
         self._tasks = LoopExecutor(self._loop, self._next)
 
@@ -314,9 +316,13 @@ class Queue:
         """How many functions run."""
         return sum(len(group.running) for group in self._groups.values())
 
-    def drain(self) -> None:
-        """Start no more jobs."""
+    async def drain(self, grace: float) -> None:
+        """Start no more jobs, and wait until none runs, ``grace`` seconds at most."""
         self._closed = True
+        if self.running:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._at_rest.wait()
 
     def close(self) -> None:
         """Start no more jobs, and stop what can be stopped.
@@ -392,6 +398,9 @@ class Queue:
             endpoint.seconds += run.elapsed
             if run.succeeded:
                 endpoint.durations.add(run.elapsed)
+            if self._closed and not self.running:
+                with suppress(RuntimeError):  # the loop is closed, too
+                    self._loop.call_soon_threadsafe(self._at_rest.set)
         return self._claim(group)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:

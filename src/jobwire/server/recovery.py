@@ -12,7 +12,7 @@ from jobwire.protocol.diff import apply_edits
 from jobwire.protocol.messages import ProcessGenerating, decode_message, decode_value
 from jobwire.server.context import Request
 from jobwire.server.job import Caller
-from jobwire.server.stores.base import Store
+from jobwire.server.stores.base import Store, Ticket
 
 __all__ = ("decode_caller", "decode_data", "encode_caller", "last_output")
 
@@ -24,8 +24,6 @@ class _Kept(Struct, array_like=True):
     headers: dict[str, str]
     query: dict[str, str]
     client: str | None
-    username: str | None
-    session_hash: str | None
     root: str
 
 
@@ -40,8 +38,6 @@ def encode_caller(caller: Caller) -> bytes:
         {name: value for name, value in request.headers.items() if name.lower() not in _SECRETS},
         dict(request.query),
         request.client,
-        request.username,
-        request.session_hash,
         caller.root,
     )
     try:
@@ -51,11 +47,11 @@ def encode_caller(caller: Caller) -> bytes:
         return _encode(kept)
 
 
-def decode_caller(data: bytes) -> Caller:
-    """Return a request from what was kept of it."""
-    kept = _decode(data)
+def decode_caller(ticket: Ticket) -> Caller:
+    """Return the request that brought a job, from what was kept of it."""
+    kept = _decode(ticket.caller)
     return Caller(
-        Request(kept.headers, kept.query, kept.client, kept.username, kept.session_hash), kept.root
+        Request(kept.headers, kept.query, kept.client, ticket.user, ticket.session), kept.root
     )
 
 

@@ -33,6 +33,7 @@ from jobwire.server.endpoint import Endpoint
 from jobwire.server.errors import InputError, UnavailableError
 from jobwire.server.guard import route_path
 from jobwire.server.job import Caller
+from jobwire.server.job_routes import JobRoutes, after_of
 from jobwire.server.service import Service
 from jobwire.server.stores.base import JobNotFoundError, KeyReusedError, StoreError
 from jobwire.server.streams import EventStream, alive, call_events, outcome, session_events
@@ -201,6 +202,7 @@ class Routes:
             ("GET", "/upload_progress", self.upload_progress),
             ("GET", "/file={path:path}", self.file),
             ("GET", "/file/{path:path}", self.file),
+            *JobRoutes(self._app).table(),
             ("GET", "/queue/status", self.status),
             ("GET", "/startup-events", self.startup_events),
             ("GET", "/app_id", self.app_id),
@@ -249,7 +251,7 @@ class Routes:
         hash = request.query_params.get("session_hash")
         if hash is None:
             raise _BadBodyError("Field required", place=("query", "session_hash"))
-        after = _after(request)
+        after = after_of(request)
         channel = self._service.channel(hash, request.scope["user"], after=after)
         return self._stream(channel, after)
 
@@ -294,7 +296,7 @@ class Routes:
                 id,
                 store=service.store,
                 delivery=service.delivery,
-                after=_after(request),
+                after=after_of(request),
                 on_leave=service.leave_job,
             )
         )
@@ -561,15 +563,6 @@ def _key(request: HTTPRequest) -> str | None:
     if key is not None and not 0 < len(key) <= MAX_KEY_SIZE:
         raise _RefusedError(400, f"An Idempotency-Key has 1 to {MAX_KEY_SIZE} characters.")
     return key
-
-
-def _after(request: HTTPRequest) -> int | None:
-    """Return the number of the last event that a client has had; None if it does not say."""
-    # Browsers send the header when they come back, with the address that they began with.
-    for text in (request.headers.get("last-event-id"), request.query_params.get("after")):
-        if text is not None and text.isascii() and text.isdigit() and len(text) < 19:
-            return int(text)
-    return None
 
 
 def _detail(status: int, detail: Any) -> Response:

@@ -50,9 +50,6 @@ times a second, so it does not lose by it."""
 EMPTY_TTL = 1.0
 """Seconds for which a session without state is remembered after its stream."""
 
-DRAIN_INTERVAL = 0.02
-"""Seconds between two looks whether functions still run, when the server is about to stop."""
-
 HOUSEKEEPING_INTERVAL = 1.0
 """Seconds between two looks for what has expired, as long as there is something to expire."""
 
@@ -230,7 +227,7 @@ class Service:
         endpoint = self.endpoints.get(ticket.endpoint)
         if endpoint is None:
             raise AppError(f"there is no endpoint /{ticket.endpoint} any more", title="Gone")
-        caller = decode_caller(ticket.caller)
+        caller = decode_caller(ticket)
         held = self._held.pop(ticket.id, None)
         files = self._files(ticket.id, caller, held.paths if held is not None else ())
         if held is not None:
@@ -314,20 +311,20 @@ class Service:
             channel.add(id)
         return channel
 
-    def job_channel(self, id: str, username: str | None) -> Channel:
-        """Return a channel that tells of one job.
-
-        Raises:
-            JobNotFoundError: There is no such job of that user.
-        """
-        self.ticket(id, username)
-        channel = self._make_channel(Session(None, username), time.monotonic())
+    def job_channel(self, id: str) -> Channel:
+        """Return a channel of its own for a job."""
+        channel = self._make_channel(Session(None, None), time.monotonic())
         channel.add(id)
         return channel
 
     def leave(self, channel: Channel) -> None:
         """A session's stream is over; if it broke, what nobody waits for is stopped in a while."""
-        if not channel.pending:
+        if channel.session.id is None:  # it was made for one stream
+            jobs = channel.jobs
+            for id in jobs:
+                channel.drop(id)
+                self.leave_job(id)
+        elif not channel.pending:
             self.loop.call_later(EMPTY_TTL, self.channels.forget_if_empty, channel)
         else:
             for id in channel.jobs:
@@ -382,10 +379,7 @@ class Service:
             grace: Seconds that they have for it.
         """
         self.closed = True
-        self.queue.drain()
-        deadline = self.loop.time() + grace
-        while self.queue.running and self.loop.time() < deadline:
-            await asyncio.sleep(DRAIN_INTERVAL)
+        await self.queue.drain(grace)
 
     def stop(self) -> None:
         """Stop: jobs that did not end fail, or are left in a store that outlives the server.

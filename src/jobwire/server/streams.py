@@ -57,6 +57,19 @@ _STOPPED = encode_event(
 
 _NULL = b"null"
 
+_CALL_STOPPED = encode_event(
+    encode_value(
+        {
+            "error": "the server was stopped before the job was over; if it keeps jobs, ask again "
+            "after its next start",
+            "duration": 10.0,
+            "visible": True,
+            "title": "Stopped",
+        }
+    ),
+    event="error",
+)
+
 
 class EventStream:
     """A response that sends a stream until it ends or the client leaves.
@@ -218,7 +231,7 @@ async def call_events(
     store: Store,
     delivery: Delivery,
     after: int | None = None,
-    on_leave: Callable[[str], None] = lambda id: None,
+    on_leave: Callable[[str], None] = lambda job: None,
 ) -> AsyncGenerator[bytes]:
     """Yield what the simple API tells of one job, from its beginning to its outcome.
 
@@ -267,7 +280,7 @@ async def call_events(
                 yield b"".join(chunk)
             await asyncio.sleep(0)  # a long log must not keep the loop from all else
         if not ended and after is None:
-            yield encode_event(b'"Server stopped unexpectedly."', event="error")
+            yield _CALL_STOPPED
     except JobNotFoundError:
         yield encode_event(b'"404: Not Found"', event="error")
     finally:
@@ -316,7 +329,7 @@ async def outcome(id: str, *, store: Store, delivery: Delivery) -> Outcome:
         ended = piece.ended
     if not ended:
         raise StoreError(
-            f"the server was stopped before the job {id} was over; it is kept if the store is durable"
+            f"the server was stopped before the job {id} was over; a durable store keeps it"
         )
     return _parts(last)
 

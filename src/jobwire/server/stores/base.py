@@ -295,6 +295,14 @@ class Store(Protocol):
         """
         ...
 
+    def outcome(self, id: str) -> tuple[int, bytes] | None:
+        """Return the outcome of a job and its number; None if there is none to be read yet.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
+        ...
+
     def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
         """Return the jobs that a session's stream tells of, in the order they were accepted.
 

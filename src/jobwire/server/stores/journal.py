@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from msgspec import json
 
@@ -71,7 +71,11 @@ CREATE TABLE events (
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 CREATE TABLE files (token TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT) WITHOUT ROWID;
-CREATE TABLE holds (job INTEGER NOT NULL, path TEXT NOT NULL, PRIMARY KEY (job, path)) WITHOUT ROWID;
+CREATE TABLE holds (
+    job INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    PRIMARY KEY (job, path)
+) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
@@ -158,7 +162,8 @@ class Batch:
         self.jobs.append(
             (
                 number, ticket.id, ticket.endpoint, ticket.group, ticket.batch, ticket.priority,
-                turn, ticket.sharer, ticket.session, ticket.user, ticket.told, ticket.key,
+                turn, _text(ticket.sharer), _text(ticket.session), _text(ticket.user), ticket.told,
+                ticket.key,
                 ticket.created, files, ticket.caller, ticket.data, WAITING, len(ticket.data),
             )
         )  # fmt: skip
@@ -181,7 +186,6 @@ class Journal:
     def __init__(
         self, path: Path, *, synchronous: Synchronous = "full", read_only: bool = False
     ) -> None:
-        assert synchronous in get_args(Synchronous)
         self._path = path
         if not read_only and not path.exists():
             # Nobody else may read what callers send.
@@ -321,7 +325,7 @@ class Journal:
         Raises:
             JobNotFoundError: There is none.
         """
-        found = self._reader.execute(f"SELECT {_STORED} FROM jobs WHERE id = ?", [id])  # noqa: S608
+        found = self._reader.execute(f"SELECT {_STORED} FROM jobs WHERE id = ?", [_text(id)])  # noqa: S608
         if (row := found.fetchone()) is None:
             raise JobNotFoundError(id)
         return Stored(row)
@@ -354,6 +358,13 @@ class Journal:
             return [], [], following
         return bytes(events).split(b"\n"), list(map(int, numbers.split(","))), following
 
+    def event(self, job: int, number: int) -> bytes:
+        """Return one event."""
+        found = self._reader.execute(
+            "SELECT event FROM events WHERE job = ? AND number = ?", [job, number]
+        )
+        return bytes(found.fetchone()[0])
+
     def of_session(
         self, session: str, user: str | None, *, after: int, before: int | None
     ) -> list[str]:
@@ -368,7 +379,7 @@ class Journal:
         found = self._reader.execute(
             "SELECT json_group_array(id) FROM (SELECT id FROM jobs WHERE session = ? AND user IS ? "
             "AND told AND number < ? AND (state < 2 OR last > ?) ORDER BY number)",
-            [session, user, _NUMBERS if before is None else before, after],
+            [_text(session), _text(user), _NUMBERS if before is None else before, after],
         )
         return json.decode(found.fetchone()[0], type=list[str])
 
@@ -377,7 +388,7 @@ class Journal:
         where = "" if everybody else "WHERE user IS :user"
         found = self._reader.execute(
             f"SELECT {_STORED} FROM jobs {where} ORDER BY number DESC LIMIT :limit",  # noqa: S608
-            {"user": user, "limit": limit},
+            {"user": _text(user), "limit": limit},
         )
         return [Stored(row) for row in found]
 
@@ -479,6 +490,13 @@ def _parts(
         while len(rows) - start >= size:
             yield rows[start : start + size], marks
             start += size
+
+
+def _text(text: str | None) -> str | None:
+    """Return a text as SQLite can keep it: callers may send halves of surrogate pairs."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _list(values: Iterable[int] | Iterable[str]) -> str:

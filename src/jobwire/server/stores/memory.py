@@ -190,6 +190,11 @@ class MemoryStore:
         with self._lock:
             return self._entry(id).ticket
 
+    def outcome(self, id: str) -> tuple[int, bytes] | None:
+        with self._lock:
+            entry = self._entry(id)
+            return (entry.numbers[-1], entry.events[-1]) if entry.ended else None
+
     def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
         if after is None:
             return []

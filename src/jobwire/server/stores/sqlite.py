@@ -89,8 +89,8 @@ def files_of(path: Path) -> Path:
 
 class _Entry:
     __slots__ = (
-        "data_size", "dropped", "ended", "events", "held", "number", "numbers", "place", "ready", "settled",
-        "size", "ticket", "visible", "waiters",
+        "data_size", "dropped", "ended", "events", "held", "number", "numbers", "place", "ready",
+        "settled", "size", "ticket", "visible", "waiters",
     )  # fmt: skip
 
     def __init__(self, ticket: Ticket, number: int) -> None:
@@ -99,7 +99,7 @@ class _Entry:
         self.number = number
         self.place: Place | None = None
         self.ready = False  # it is accepted
-        self.waiters: list[asyncio.Future[None]] | None = None  # until then
+        self.waiters: list[asyncio.Future[None]] = []  # until then
         self.events: list[bytes] = []  # the end of its log
         self.numbers: list[int] = []
         self.dropped = 0  # the number of the last event that is not in memory
@@ -283,7 +283,8 @@ class SqliteStore:
         with self._lock:
             if self._closing:
                 raise StoreError("the store is closed")
-            if ticket.key is not None and (known := self._find_key(ticket)) is not None:
+            known = None if ticket.key is None else self._find_key(ticket.key, ticket)
+            if known is not None:
                 if isinstance(known, str):
                     return known
                 entry = known
@@ -293,17 +294,15 @@ class SqliteStore:
                 entry = self._accept(ticket)
             if entry.ready:
                 return entry.ticket.id
-            assert entry.waiters is not None
             entry.waiters.append(waiter)
         await waiter
         return entry.ticket.id
 
-    def _find_key(self, ticket: Ticket) -> _Entry | str | None:
-        assert ticket.key is not None
-        entry = self._keys.get(ticket.key)
+    def _find_key(self, key: str, ticket: Ticket) -> _Entry | str | None:
+        entry = self._keys.get(key)
         if entry is None:
             with self._reading:
-                stored = self._open_journal().find_key(ticket.key)
+                stored = self._open_journal().find_key(key)
             if stored is None or stored.ticket.id in self._dead:
                 return None
             known = stored.ticket
@@ -316,7 +315,6 @@ class SqliteStore:
     def _accept(self, ticket: Ticket) -> _Entry:
         self._last_job += 1
         entry = self._entries[ticket.id] = _Entry(ticket, self._last_job)
-        entry.waiters = []
         place = self._lines.join(entry)
         self._size += len(ticket.data)
         if ticket.key is not None:
@@ -439,6 +437,16 @@ class SqliteStore:
             if (entry := self._entries.get(id)) is not None:
                 return entry.ticket
         return self._stored(id).ticket
+
+    def outcome(self, id: str) -> tuple[int, bytes] | None:
+        with self._lock:
+            if (entry := self._entries.get(id)) is not None:
+                return (entry.numbers[-1], entry.events[-1]) if entry.settled else None
+        stored = self._stored(id)
+        if stored.state != ENDED:
+            return None
+        with self._reading:
+            return stored.last, self._open_journal(id).event(stored.number, stored.last)
 
     def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
         with self._reading:
@@ -586,9 +594,9 @@ class SqliteStore:
         """Show what was written."""
         news: dict[str, int] = {}
         with self._lock:
-            assert self._marks is not None
-            for slot in batch.slots:
-                self._marks.erase(slot)
+            if self._marks is not None:
+                for slot in batch.slots:
+                    self._marks.erase(slot)
             self._dead.difference_update(batch.dead)
             for entry, last in batch.touched.items():
                 id = entry.ticket.id
@@ -667,8 +675,8 @@ class SqliteStore:
         for entry in entries:
             with self._lock:
                 entry.ready = failure is None
-                mine, entry.waiters = entry.waiters, None
-            for waiter in mine or ():
+                mine, entry.waiters = entry.waiters, []
+            for waiter in mine:
                 waiters.setdefault(waiter.get_loop(), []).append(waiter)
         for loop, of_loop in waiters.items():
             if not loop.is_closed():
