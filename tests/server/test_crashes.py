@@ -174,12 +174,12 @@ def survive(kills: int, seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch
             for client in clients:
                 client.join(30)
         left = [
-            (client.accepted[id], client._http.get(f"{API}/jobs/{id}").json)
+            (client.accepted[id], client._http.get(f"{API}/jobs/{id}").body)
             for client in clients
             if client.is_alive()
             for id in client._open
         ]
-        assert not left, (left, serving.log)
+        assert not left, (left, "".join(serving.log))
     runs = Counter((folder / "ledger").read_text().split())
     accepted = sum(len(client.accepted) for client in clients)
     ledger = check(clients, runs)

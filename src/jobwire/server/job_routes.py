@@ -105,7 +105,7 @@ def after_of(request: HTTPRequest) -> int | None:
 
 
 class _Output(msgspec.Struct):
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class _Ending(msgspec.Struct):
@@ -143,4 +143,4 @@ def status_of(outcome: bytes) -> str:
     ending = msgspec.json.decode(outcome, type=_Ending)
     if not ending.success:
         return "failed"
-    return "cancelled" if ending.output.data is None else "completed"
+    return "completed" if bytes(ending.output.data) else "cancelled"

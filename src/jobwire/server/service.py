@@ -390,6 +390,7 @@ class Service:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         self.queue.close()
+        self.store.flush()
         self.delivery.close()
 
     def close(self) -> None:

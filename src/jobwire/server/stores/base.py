@@ -196,6 +196,10 @@ class Store(Protocol):
         """Keep what is left to be kept, and release everything. Harmless when repeated."""
         ...
 
+    def flush(self) -> None:
+        """Wait until what was done so far can be read, or it is clear that it takes long. Blocks."""
+        ...
+
     def interrupted(self) -> list[Ticket]:
         """Return the jobs that had been started when the server before this one died."""
         ...

@@ -246,8 +246,8 @@ class Journal:
             for part, marks in _parts(rows, width):
                 cursor.execute(f"{sql} {marks}", list(chain.from_iterable(part)))
         for numbers, change in (
-            (batch.started, f"state = {STARTED}, starts = starts + 1"),
             (batch.requeued, f"state = {WAITING}"),
+            (batch.started, f"state = {STARTED}, starts = starts + 1"),
         ):
             if numbers:
                 cursor.execute(

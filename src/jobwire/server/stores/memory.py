@@ -96,6 +96,9 @@ class MemoryStore:
             self._lines.clear()
             self._ended.clear()
 
+    def flush(self) -> None:
+        pass
+
     def interrupted(self) -> list[Ticket]:
         return []
 

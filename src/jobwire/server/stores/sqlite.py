@@ -69,6 +69,9 @@ MAX_DATA_SIZE = 4096
 MAX_BATCH = 1000
 """Jobs that may be claimed together."""
 
+FLUSH_TIMEOUT = 5.0
+"""Seconds for which `SqliteStore.flush` waits for the disk."""
+
 EXPIRED_AT_ONCE = 10_000
 
 RETRY_INTERVAL = 0.5
@@ -210,6 +213,7 @@ class SqliteStore:
         except BaseException:
             self._marks.close()
             raise
+        on_news({}, self._last_event)  # of what there is already, nobody else will tell
         self._thread = threading.Thread(target=self._work, name="jobwire-store", daemon=True)
         self._thread.start()
 
@@ -263,10 +267,12 @@ class SqliteStore:
                 self._marks.close()
 
     def flush(self) -> None:
-        """Wait until all that was done so far is written. Blocks."""
+        deadline = time.monotonic() + FLUSH_TIMEOUT
         with self._lock:
             while not self._closing and (self._writing or not self._pending.is_empty):
-                self._written.wait(1)
+                if (left := deadline - time.monotonic()) <= 0:
+                    return  # the disk is full
+                self._written.wait(left)
 
     def interrupted(self) -> list[Ticket]:
         interrupted, self._interrupted = self._interrupted, []
