@@ -197,7 +197,7 @@ class Store(Protocol):
         ...
 
     def flush(self) -> None:
-        """Wait until what was done so far can be read, or it is clear that it takes long. Blocks."""
+        """Wait until what was done so far can be read; some seconds at most. Blocks."""
         ...
 
     def interrupted(self) -> list[Ticket]:
