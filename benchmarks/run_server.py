@@ -51,7 +51,8 @@ would differ by little. The load posts faster than any one client does: a queue 
 it can be, which is where gradio, that tells every waiting job of every start, is slowest.
 gradio runs as `pip install gradio` leaves it, which is without uvloop and httptools, and
 jobwire, LitServe and FastAPI with them, as theirs do. jobwire keeps its jobs in memory
-here, as gradio does, or in an SQLite file on the disk of the machine, where it says so. Absolute numbers belong to this machine on this day; the ratios, each taken
+here, as gradio does, or in an SQLite file on the disk of the machine, where it says so.
+Absolute numbers belong to this machine on this day; the ratios, each taken
 within a round and then the median of the rounds, are what counts. gradio runs fewer rounds and
 smaller loads where it would take hours, and its spread says less. The load's own use of
 a core is shown where it might be what limits: above 90 %, a rate is a lower bound."""

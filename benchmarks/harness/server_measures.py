@@ -12,8 +12,8 @@ __all__ = ("MEASURES", "PROMISED", "PROMISES", "SERVERS", "Served")
 
 JOBWIRE = "jobwire"
 JOBWIRE_LOG = "jobwire with access log"
-SQLITE = "jobwire, sqlite"
-SQLITE_NORMAL = "jobwire, sqlite, synchronous=normal"
+SQLITE = "jobwire sqlite"
+SQLITE_NORMAL = "jobwire sqlite normal"
 JOBWIRE_ASYNC = "jobwire async def"
 GRADIO = "gradio"
 LITSERVE = "LitServe"

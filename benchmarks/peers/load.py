@@ -11,7 +11,6 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -295,8 +294,8 @@ async def restart(
             assert status == 200, body
 
     await asyncio.gather(*map(send, senders))
-    store = Path(folder, command[-1].removeprefix("sqlite:").partition("?")[0])
-    size = store.stat().st_size
+    store = os.path.join(folder, command[-1].removeprefix("sqlite:").partition("?")[0])
+    size = os.stat(store).st_size
     os.kill(pid, signal.SIGKILL)
     start = time.perf_counter()
     again = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)  # noqa: ASYNC220

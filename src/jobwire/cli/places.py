@@ -37,18 +37,23 @@ class Place(Protocol):
 
     def list(self, limit: int) -> list[dict[str, Any]]:
         """Return what is known of the latest jobs, the newest first."""
+        ...
 
     def show(self, id: str) -> dict[str, Any]:
         """Return what is known of a job."""
+        ...
 
     def follow(self, id: str, after: int) -> Iterator[dict[str, Any]]:
         """Yield the messages of a job until it ends, from an event on."""
+        ...
 
     def cancel(self, id: str) -> str:
         """Cancel a job; return what that did."""
+        ...
 
     def purge(self, id: str | None) -> int:
         """Forget a job that has ended, or all; return how many."""
+        ...
 
 
 def find_place(place: str, auth: str | None) -> Place:

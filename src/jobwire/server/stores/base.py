@@ -155,12 +155,15 @@ class FileIndex(Protocol):
 
     def add_file(self, token: str, name: str, owner: str | None) -> None:
         """Keep that there is a file."""
+        ...
 
     def remove_file(self, token: str) -> None:
         """Keep that it is no more."""
+        ...
 
     def load_files(self) -> list[tuple[str, str, str | None]]:
         """Return token, name and owner of each file that there is."""
+        ...
 
 
 class Store(Protocol):
