@@ -21,6 +21,7 @@ from jobwire.exceptions import QueueFullError
 from jobwire.server.stores.base import (
     Events,
     JobNotFoundError,
+    KeyReusedError,
     LogFullError,
     Position,
     Store,
@@ -443,6 +444,90 @@ async def test_ticket_is_kept_with_the_log(bench: Bench, size: int) -> None:
         "user",
     )
     assert len(claimed.data) == size
+
+
+# -- numbers ----------------------------------------------------------------------------
+
+
+async def test_numbers_grow_over_all_jobs(bench: Bench) -> None:
+    first, second = await bench.put(), await bench.put()
+    for id in (first, second, first):
+        bench.store.append(id, b"event")
+    bench.store.finish(second, b"end")
+    assert bench.store.read(first) == Events([b"event", b"event"], False, [1, 3])
+    assert bench.store.read(second) == Events([b"event", b"end"], True, [2, 4])
+
+
+async def test_log_is_read_up_to_a_number(bench: Bench) -> None:
+    first, second = await bench.put(), await bench.put()
+    for id in (first, second, first, second, first):
+        bench.store.append(id, b"event")
+    bench.store.finish(first, b"end")
+    for until, numbers, following in ((0, [], 1), (1, [1], 3), (2, [1], 3), (5, [1, 3, 5], 6)):
+        piece = bench.store.read(first, until=until)
+        assert (piece.numbers, piece.following, piece.ended) == (numbers, following, False)
+    assert bench.store.read(first, 3, until=4) == Events([], False, [], 5)
+    assert bench.store.read(first, until=6).ended
+    assert bench.store.outcome(first) == (6, b"end")
+    assert bench.store.outcome(second) is None
+
+
+# -- what belongs to whom ------------------------------------------------------------------
+
+
+async def test_jobs_of_a_session_that_have_news(bench: Bench) -> None:
+    def ticket(id: str, **changes: Any) -> Ticket:
+        whole = {"session": "s", "user": "u", "told": True, **changes}
+        return Ticket(id, "f", b"", "line", **whole)
+
+    for each in (
+        ticket("ended"), ticket("open"), ticket("late"), ticket("untold", told=False),
+        ticket("other", session="other"), ticket("another's", user="v"),
+    ):  # fmt: skip
+        await bench.store.enqueue(each, max_waiting=None)
+    bench.store.finish("ended", b"end")
+    bench.store.finish("late", b"end")
+
+    def found(after: int | None) -> list[str]:
+        return bench.store.of_session("s", "u", after=after)
+
+    assert found(0) == ["ended", "open", "late"]
+    assert found(1) == ["open", "late"]
+    assert found(2) == ["open"]
+    assert found(None) == []  # nothing is left from before
+    assert bench.store.of_session("unknown", "u", after=0) == []
+    latest = bench.store.latest("u", limit=3)
+    assert [each.id for each in latest] == ["other", "untold", "late"]
+
+
+async def test_job_with_a_known_key_is_the_one_that_has_it(bench: Bench) -> None:
+    async def put(id: str, data: bytes = b"[1]", key: str | None = "key") -> str:
+        ticket = Ticket(id, "f", data, "line", key=key)
+        return await bench.store.enqueue(ticket, max_waiting=1)
+
+    assert await put("a") == "a"
+    assert await put("b") == "a"  # though the queue is full
+    with pytest.raises(KeyReusedError) as caught:
+        await put("c", b"[2]")
+    assert caught.value.id == "a"
+    assert bench.claimed() == ["a"]
+    bench.store.finish("a", b"end")
+    assert await put("d") == "a"
+    bench.clock.now += TTL
+    assert bench.store.expire()[0] == ["a"]
+    assert await put("e") == "e"
+
+
+async def test_job_that_has_ended_can_be_forgotten(bench: Bench) -> None:
+    id, other = await bench.put(), await bench.put()
+    assert not bench.store.forget(id)
+    bench.store.finish(id, b"end")
+    assert bench.store.forget(id)
+    for ask in (bench.store.ticket, bench.store.read, bench.store.outcome, bench.store.forget):
+        with pytest.raises(JobNotFoundError):
+            ask(id)
+    assert bench.store.expire()[0] == [id]
+    assert bench.store.ticket(other)
 
 
 # -- the end --------------------------------------------------------------------------

@@ -237,6 +237,15 @@ class Journal:
     def _write(self, cursor: sqlite3.Cursor, batch: Batch) -> None:
         if batch.reserved:
             cursor.execute("REPLACE INTO counters VALUES ('events', ?)", [batch.reserved])
+        # What is forgotten was written before; its keys may be used again by what is new.
+        if batch.forgotten:
+            gone = _list(batch.forgotten)
+            for table, column in (("events", "job"), ("holds", "job"), ("jobs", "number")):
+                cursor.execute(
+                    f"DELETE FROM {table} "  # noqa: S608
+                    f"WHERE {column} IN (SELECT value FROM json_each(?))",
+                    [gone],
+                )
         for sql, width, rows in (
             (f"INSERT INTO jobs ({', '.join(_JOB)}) VALUES", len(_JOB), batch.jobs),
             ("INSERT INTO events VALUES", 3, batch.events),
@@ -264,14 +273,6 @@ class Journal:
                 "FROM ends WHERE jobs.number = ends.number",
                 list(chain.from_iterable(part)),
             )
-        if batch.forgotten:
-            gone = _list(batch.forgotten)
-            for table, column in (("events", "job"), ("holds", "job"), ("jobs", "number")):
-                cursor.execute(
-                    f"DELETE FROM {table} "  # noqa: S608
-                    f"WHERE {column} IN (SELECT value FROM json_each(?))",
-                    [gone],
-                )
         if batch.removed_files:
             cursor.execute(
                 "DELETE FROM files WHERE token IN (SELECT value FROM json_each(?))",
