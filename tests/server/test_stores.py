@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobwire.exceptions import QueueFullError
@@ -319,6 +319,7 @@ async def test_log_is_read_from_any_position(bench: Bench) -> None:
     assert bench.told(id) == bench.told(id) == ([*events, b"end"], True)
 
 
+@settings(deadline=None, max_examples=50)  # each opens databases
 @given(sizes=st.lists(st.integers(0, 60), max_size=10), max_size=st.integers(1, 100))
 async def test_log_is_read_in_pieces_without_loss(sizes: list[int], max_size: int) -> None:
     for make in STORES.values():
