@@ -387,6 +387,16 @@ async def test_long_log_leaves_memory_and_is_read_all_the_same(tmp_path: Path) -
     store.close()
 
 
+async def test_what_cannot_be_read_is_an_error_of_the_store(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "jobs.db")
+    assert store._journal is not None
+    store._journal._writer.execute("DROP TABLE jobs")
+    for read in (store.ticket, store.read, store.outcome):
+        with pytest.raises(StoreError, match="cannot be read: no such table"):
+            read("unknown")
+    store.close()
+
+
 async def test_keys_are_known_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         store = open_store(tmp_path / "jobs.db")

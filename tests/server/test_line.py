@@ -294,7 +294,7 @@ def test_taken_item_is_let_go_when_the_last_leaves() -> None:
 
 def test_line_that_is_built_again_has_the_same_order() -> None:
     line: Line[str] = Line()
-    places = {}
+    places: dict[str, Place] = {}
     for who in "aaabbc":
         name = f"{who}{len(places)}"
         places[name] = line.join(name, sharer=who)

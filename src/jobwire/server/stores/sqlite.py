@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from msgspec.structs import replace
@@ -178,7 +179,7 @@ class SqliteStore:
         self._size = 0
         self._on_news: Wake = lambda news, last: None
         self._lock = threading.Lock()
-        self._reading = threading.Lock()  # taken after the other one, if both
+        self._reading = _Reading(path)  # taken after the other one, if both
         self._changed = threading.Condition(self._lock)
         self._written = threading.Condition(self._lock)
         self._pending = _Pending()
@@ -720,6 +721,28 @@ class SqliteStore:
             self._stored(id)
             return None
         return None if entry.ended else entry
+
+
+class _Reading:
+    """The lock of who reads from the database. What goes wrong there becomes a `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+        if isinstance(error, sqlite3.Error):
+            _logger.error("the store %s cannot be read: %s", self._path, error)
+            raise StoreError(f"the store cannot be read: {error}") from error
 
 
 def _drop(entry: _Entry) -> None:
