@@ -12,9 +12,10 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from harness import environments
 from harness.environments import CACHE, ROOT, Environment
@@ -50,7 +51,8 @@ would differ by little. The load posts faster than any one client does: a queue 
 it can be, which is where gradio, that tells every waiting job of every start, is slowest.
 gradio runs as `pip install gradio` leaves it, which is without uvloop and httptools, and
 jobwire, LitServe and FastAPI with them, as theirs do. jobwire keeps its jobs in memory
-here, as gradio does. Absolute numbers belong to this machine on this day; the ratios, each taken
+here, as gradio does, or in an SQLite file on the disk of the machine, where it says so.
+Absolute numbers belong to this machine on this day; the ratios, each taken
 within a round and then the median of the rounds, are what counts. gradio runs fewer rounds and
 smaller loads where it would take hours, and its spread says less. The load's own use of
 a core is shown where it might be what limits: above 90 %, a rate is a lower bound."""
@@ -196,10 +198,25 @@ def _run(
                 **plan.arguments,
                 **(plan.quick if quick else {}),
                 **(served.plain if measure.kind == "plain" else {}),
+                **(
+                    _restarting(command, server.url, served.ready)
+                    if measure.kind == "restart"
+                    else {}
+                ),
             }
             return run([*client, json.dumps(arguments)], limit=measure.limit)
     except ServerError as error:
         return Outcome(None, f"{error}")
+
+
+def _restarting(command: Sequence[str], url: str, ready: str) -> Mapping[str, Any]:
+    """Tell the load how to start the server again."""
+    port = url.rpartition(":")[2]
+    return {
+        "command": [part.replace("{port}", port) for part in command],
+        "folder": str(HERE / "servers"),
+        "ready": ready,
+    }
 
 
 def _report(measured: Mapping[str, Results], how: str) -> str:

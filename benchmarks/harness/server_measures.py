@@ -12,6 +12,8 @@ __all__ = ("MEASURES", "PROMISED", "PROMISES", "SERVERS", "Served")
 
 JOBWIRE = "jobwire"
 JOBWIRE_LOG = "jobwire with access log"
+SQLITE = "jobwire sqlite"
+SQLITE_NORMAL = "jobwire sqlite normal"
 JOBWIRE_ASYNC = "jobwire async def"
 GRADIO = "gradio"
 LITSERVE = "LitServe"
@@ -38,12 +40,19 @@ class Served:
     )
 
 
-_JOBWIRE = ["-m", "jobwire", "serve", "jobwire_app:app", "--port", "{port}"]
+_SERVE = ["-m", "jobwire", "serve", "jobwire_app:app", "--port", "{port}"]
+_JOBWIRE = [*_SERVE, "--store", "memory:"]
+_STORE = "sqlite:../../.cache/bench/store-{port}.db"
 _FASTAPI = ["-m", "uvicorn", "fastapi_app:app", "--port", "{port}", "--no-access-log"]
 
 SERVERS = {
     JOBWIRE: Served("jobwire-server", [*_JOBWIRE, "--no-access-log"]),
     JOBWIRE_LOG: Served("jobwire-server", _JOBWIRE),
+    SQLITE: Served("jobwire-server", [*_SERVE, "--no-access-log", "--store", _STORE]),
+    SQLITE_NORMAL: Served(
+        "jobwire-server",
+        [*_SERVE, "--no-access-log", "--store", f"{_STORE}?synchronous=normal"],
+    ),
     JOBWIRE_ASYNC: Served(
         "jobwire-server",
         [*_JOBWIRE, "--no-access-log"],
@@ -172,6 +181,13 @@ GROWTH_PER_JOB = Figure(
     compared=False,
 )
 
+FIRST = Figure("to the first, ms", lambda values: 1000 * values["first"], compared=False)
+MISSED = Figure("events/s", lambda values: values["rate"], digits=0, compared=False)
+RESTART = Figure("to the first answer, s", lambda values: values["restart"], digits=2)
+KEPT = Figure("jobs that wait", lambda values: values["waiting"], digits=0, compared=False)
+STORE_SIZE = Figure("store, MB", lambda values: values["size"] / 1e6, compared=False)
+RESTARTED_RSS = Figure("MB in memory", lambda values: values["rss"] / 1e6, compared=False)
+
 REQUESTS = Figure("requests/s", lambda values: values["rate"], digits=0)
 REQUEST_CPU = Figure(
     "server CPU per request, ms", lambda values: 1000 * values["server_cpu"], digits=3
@@ -194,6 +210,8 @@ def _bursts(title: str, *, sessions: int, gated: bool) -> Measure:
         title=title,
         peers={
             JOBWIRE: Plan(5, {"sizes": sizes}),
+            SQLITE: Plan(5, {"sizes": sizes}),
+            **({} if gated else {SQLITE_NORMAL: Plan(5, {"sizes": sizes})}),
             **({} if gated else {JOBWIRE_LOG: Plan(5, {"sizes": sizes})}),
             GRADIO: Plan(2, few),  # 1,600 at once take it more than five minutes
         },
@@ -208,6 +226,8 @@ def _bursts(title: str, *, sessions: int, gated: bool) -> Measure:
         ],
         targets=[
             *(Target(rate, JOBWIRE, "median", 4000, at_most=False) for rate in RATES.values()),
+            *(Target(rate, SQLITE, "median", 2000, at_most=False) for rate in RATES.values()),
+            Target(LAST_TO_FIRST, SQLITE, "median", 0.8, at_most=False),
             Target(LAST_TO_FIRST, JOBWIRE, "median", 0.8, at_most=False),
             Target(MESSAGES, JOBWIRE, "worst", 5),
             Target(LOST, JOBWIRE, "total", 0),
@@ -228,7 +248,12 @@ def _latency(
 ) -> Measure:
     return Measure(
         title=title,
-        peers={JOBWIRE: Plan(7, jobwire), GRADIO: Plan(7, gradio)},
+        peers={
+            JOBWIRE: Plan(7, jobwire),
+            SQLITE: Plan(7, jobwire),
+            SQLITE_NORMAL: Plan(7, jobwire),
+            GRADIO: Plan(7, gradio),
+        },
         figures=(P50, P90, LOST),
         targets=targets,
         kind="latency",
@@ -274,14 +299,23 @@ MEASURES: Mapping[str, Measure] = {
         "One echo job at a time, each as soon as the last has completed",
         jobwire={"calls": 1000, "warm_up": 100},
         gradio={"calls": 200, "warm_up": 20},
-        targets=[Target(P50, JOBWIRE, "median", 1.5), Target(LOST, JOBWIRE, "total", 0)],
+        targets=[
+            Target(P50, JOBWIRE, "median", 1.5),
+            Target(P50, SQLITE, "median", 3.0),
+            Target(LOST, JOBWIRE, "total", 0),
+        ],
     ),
     "generator": Measure(
         title="One generator, all of whose outputs are delivered",
-        peers={JOBWIRE: Plan(7, {"outputs": 40_000}), GRADIO: Plan(5, {"outputs": 4000})},
+        peers={
+            JOBWIRE: Plan(7, {"outputs": 40_000}),
+            SQLITE: Plan(7, {"outputs": 40_000}),
+            GRADIO: Plan(5, {"outputs": 4000}),
+        },
         figures=(OUTPUTS, DELIVERED, OUTPUT_CPU, SHARE, LOST),
         targets=[
             Target(OUTPUTS, JOBWIRE, "median", 20_000, at_most=False),
+            Target(OUTPUTS, SQLITE, "median", 10_000, at_most=False),
             Target(DELIVERED, JOBWIRE, "worst", 100, at_most=False),
         ],
         kind="generator",
@@ -310,6 +344,7 @@ MEASURES: Mapping[str, Measure] = {
         title="Resident memory as jobs go by, in bursts from 20 new sessions each",
         peers={
             JOBWIRE: Plan(2, {"jobs": 100_000, "burst": 1000}),
+            SQLITE: Plan(2, {"jobs": 100_000, "burst": 1000}),
             GRADIO: Plan(1, {"jobs": 4000, "burst": 100}),
         },
         figures=(JOBS, *RSS, GROWTH, GROWTH_PER_JOB, LOST),
@@ -318,6 +353,28 @@ MEASURES: Mapping[str, Measure] = {
         arguments={"sessions": 20, "limit": 60.0},
         limit=400.0,
         reference=GRADIO,
+    ),
+    "resume": Measure(
+        title="A stream that missed 10,000 outputs and comes back",
+        peers={SQLITE: Plan(5, {"outputs": 10_000})},
+        figures=(FIRST, MISSED, DELIVERED),
+        targets=[
+            Target(FIRST, SQLITE, "median", 200),
+            Target(MISSED, SQLITE, "median", 50_000, at_most=False),
+            Target(DELIVERED, SQLITE, "worst", 100, at_most=False),
+        ],
+        kind="resume",
+    ),
+    "restart": Measure(
+        title="Killed with 100,000 jobs waiting, until the next server answers",
+        peers={SQLITE: Plan(2, {"jobs": 100_000})},
+        figures=(RESTART, KEPT, STORE_SIZE, RESTARTED_RSS),
+        targets=[
+            Target(RESTART, SQLITE, "worst", 2),
+            Target(KEPT, SQLITE, "worst", 100_000, at_most=False),
+        ],
+        kind="restart",
+        limit=300.0,
     ),
     "plain": _plain(
         "The plain request, POST and answer, one at a time",

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
 import statistics
+import subprocess
 import time
+import uuid
 from collections import Counter
 from types import TracebackType
 from typing import Any, Self
@@ -241,6 +246,82 @@ async def memory(url: str, pid: int, jobs: int, burst: int, sessions: int, limit
     return {"rss": rss, "jobs": jobs, "seconds": time.perf_counter() - start, "lost": dict(lost)}
 
 
+async def resume(url: str, pid: int, outputs: int) -> Values:
+    """A stream that missed all outputs of a job: until the first is there, and from then on."""
+    target = Target(url)
+    await target.read_config()
+    session, sender = uuid.uuid4().hex, await target.connect()
+    _, body = await fetch(sender, target.join("count", [outputs], session))
+    job = json.loads(body)["event_id"]
+    while b'"completed"' not in body:
+        _, body = await fetch(sender, target.get(f"/gradio_api/jobs/{job}"))
+        await asyncio.sleep(0.05)
+    reader = await target.connect()
+    path = f"/gradio_api/queue/data?session_hash={session}&after=0"
+    parts: list[bytes] = []
+    times: list[float] = []
+    ended = asyncio.get_running_loop().create_future()
+
+    def receive(data: bytes) -> None:
+        parts.append(data)
+        times.append(time.perf_counter())
+
+    start = time.perf_counter()
+    reader.send(target.get(path), receive, ended.set_result)
+    await asyncio.wait_for(ended, 60)
+    events = b"".join(parts).count(b'"seq":')
+    return {
+        "first": times[0] - start,
+        "rate": events / (times[-1] - start),
+        "delivered": events / (outputs + 2),
+    }
+
+
+async def restart(
+    url: str, pid: int, jobs: int, command: list[str], folder: str, ready: str
+) -> Values:
+    """A server that is killed with many jobs waiting, until it answers again, and runs them."""
+    target = Target(url)
+    await target.read_config()
+    await _call(target, target.join("gate", [], "warden"))
+    texts = [f"job {number}" for number in range(jobs)]
+    senders = await _open(target, 64)
+    requests = iter([target.join("echo", [text], "crowd") for text in texts])
+
+    async def send(connection: Connection) -> None:
+        for request in requests:
+            status, body = await fetch(connection, request)
+            assert status == 200, body
+
+    await asyncio.gather(*map(send, senders))
+    store = os.path.join(folder, command[-1].removeprefix("sqlite:").partition("?")[0])
+    size = os.stat(store).st_size
+    os.kill(pid, signal.SIGKILL)
+    start = time.perf_counter()
+    again = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+    try:
+        while True:
+            try:
+                connection = await target.connect()
+                status, _ = await fetch(connection, target.get(ready))
+                connection.close()
+                if status == 200:
+                    break
+            except OSError:
+                pass
+            assert time.perf_counter() - start < 60
+            await asyncio.sleep(0.01)
+        seconds = time.perf_counter() - start
+        rss = psutil.Process(again.pid).memory_info().rss
+        connection = await target.connect()
+        _, body = await fetch(connection, target.get("/gradio_api/queue/status"))
+        waiting = json.loads(body)["queue_size"]
+        return {"restart": seconds, "rss": rss, "waiting": waiting, "size": size}
+    finally:
+        again.kill()
+        again.wait()
+
+
 async def plain(url: str, pid: int, path: str, field: str, calls: int, connections: int) -> Values:
     """The plain request, JSON in and out, on connections that are kept."""
     server, target = psutil.Process(pid), Target(url)
@@ -279,4 +360,4 @@ async def plain(url: str, pid: int, path: str, field: str, calls: int, connectio
 
 if __name__ == "__main__":
     uvloop.install()
-    run(bursts, latency, generator, idle, memory, plain)
+    run(bursts, latency, generator, idle, memory, resume, restart, plain)

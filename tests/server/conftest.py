@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -17,19 +18,22 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 START_TIMEOUT = 30.0
+FOLDER = tempfile.TemporaryDirectory()
+"""Where servers run, and keep their jobs."""
 
 
 class Serving:
     """An app of ``apps/served.py``, served in a process of its own."""
 
-    def __init__(self, app: str, *options: str) -> None:
-        self.port = free_port()
+    def __init__(self, app: str, *options: str, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.api = f"{self.url}/gradio_api"
         command = [sys.executable, "-m", "jobwire", "serve", app, "--port", str(self.port)]
         self.process = subprocess.Popen(
             [*command, *options],
             env=os.environ | {"PYTHONPATH": str(TESTS)},
+            cwd=FOLDER.name,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -45,6 +49,12 @@ class Serving:
 
     def wait_until_ready(self) -> None:
         wait_for(f"{self.url}/health", self.process, self.log)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)

@@ -41,7 +41,7 @@ class Stage:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.app = app = App(**settings)
+        self.app = app = App(**{"grace": 0.0, **settings})
         self.feeds: defaultdict[str, SimpleQueue[Any]] = defaultdict(SimpleQueue)
         self.started: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self.gates: defaultdict[str, threading.Event] = defaultdict(threading.Event)

@@ -290,3 +290,21 @@ def test_taken_item_is_let_go_when_the_last_leaves() -> None:
     line.leave(place)
     gc.collect()
     assert gone() is None
+
+
+def test_line_that_is_built_again_has_the_same_order() -> None:
+    line: Line[str] = Line()
+    places: dict[str, Place] = {}
+    for who in "aaabbc":
+        name = f"{who}{len(places)}"
+        places[name] = line.join(name, sharer=who)
+    places["high"] = line.join("high", sharer="a", priority=1)
+    assert [line.take() for _ in range(2)] == ["high", "a0"]
+    waiting = sorted((place, name) for name, place in places.items() if name not in ("high", "a0"))
+    again: Line[str] = Line()
+    for (priority, turn, _), name in waiting:
+        again.rejoin(name, sharer=name[0], priority=-priority, turn=turn)
+    first = again.rejoin("first", sharer="x", priority=0, turn=0)
+    assert again.rank(first) == 2  # behind those of the same turn
+    order = [again.take() for _ in range(len(again))]
+    assert order == ["b3", "c5", "first", "a1", "b4", "a2"]

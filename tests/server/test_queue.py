@@ -676,25 +676,25 @@ async def test_estimates(bench: Bench, limit: int) -> None:
     await gate.holds(limit)
     waiting = [await bench.submit(name) for _ in range(4)]
     for rank, job in enumerate(waiting):
-        estimate = bench.queue.estimate(job)
+        estimate = bench.queue.estimate(job.id)
         assert estimate is not None
         assert (estimate.rank, estimate.size, estimate.eta) == (rank, 4, None)
-    assert all(bench.queue.estimate(job) is None for job in running)
+    assert all(bench.queue.estimate(job.id) is None for job in running)
     bench[name].durations.add(100.0)
     for rank, job in enumerate(waiting):
-        estimate = bench.queue.estimate(job)
+        estimate = bench.queue.estimate(job.id)
         assert estimate is not None
         # Its own time, that of those ahead over all slots, and what is left of the oldest.
         assert estimate.eta == pytest.approx(100 + rank * 100 / limit + 100, abs=5)
     bench[name].durations.mean = 0.001
     await asyncio.sleep(0.01)
-    estimate = bench.queue.estimate(waiting[1])
+    estimate = bench.queue.estimate(waiting[1].id)
     assert estimate is not None
     assert estimate.eta == pytest.approx(0.001 + 0.001 / limit)  # the oldest is overdue
     gate.open()
     for job in waiting:
         await bench.result(job)
-    assert bench.queue.estimate(waiting[0]) is None
+    assert bench.queue.estimate(waiting[0].id) is None
 
 
 async def test_estimate_knows_what_runs_in_a_shared_line(bench: Bench) -> None:
@@ -705,7 +705,7 @@ async def test_estimate_knows_what_runs_in_a_shared_line(bench: Bench) -> None:
     bench["quick"].durations.add(1.0)
     await bench.submit("slow")
     await gate.holds(1)
-    estimate = bench.queue.estimate(await bench.submit("quick"))
+    estimate = bench.queue.estimate((await bench.submit("quick")).id)
     assert estimate is not None
     assert estimate.eta == pytest.approx(101, abs=5)
 

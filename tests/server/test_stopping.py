@@ -502,9 +502,9 @@ async def test_close_with_nothing_to_do(bench: Bench) -> None:
 class SlowStore(MemoryStore):
     """Takes a while to accept a job, as those on disk do."""
 
-    async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> None:
+    async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
         await asyncio.sleep(0)
-        await super().enqueue(ticket, max_waiting=max_waiting)
+        return await super().enqueue(ticket, max_waiting=max_waiting)
 
 
 async def test_close_settles_what_is_being_accepted(make_bench: MakeBench) -> None:
@@ -535,9 +535,10 @@ async def test_slow_store_changes_nothing_else(make_bench: MakeBench) -> None:
 
 async def test_estimate_while_a_slow_store_accepts_the_first_job(make_bench: MakeBench) -> None:
     class Later(MemoryStore):
-        async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> None:
-            await super().enqueue(ticket, max_waiting=max_waiting)
+        async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
+            id = await super().enqueue(ticket, max_waiting=max_waiting)
             await asyncio.sleep(0)
+            return id
 
     bench = make_bench(store=Later(result_ttl=60, max_log_size=1000))
     gate = bench.gate()
@@ -546,6 +547,6 @@ async def test_estimate_while_a_slow_store_accepts_the_first_job(make_bench: Mak
     await asyncio.sleep(0)
     try:
         (job,) = bench.queue.jobs.values()
-        bench.queue.estimate(job)  # whatever it is
+        bench.queue.estimate(job.id)  # whatever it is
     finally:
         await bench.outcome(await submitting)

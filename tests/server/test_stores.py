@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobwire.exceptions import QueueFullError
 from jobwire.server.stores.base import (
     Events,
     JobNotFoundError,
+    KeyReusedError,
     LogFullError,
     Position,
     Store,
     Ticket,
 )
 from jobwire.server.stores.memory import MemoryStore
+from jobwire.server.stores.sqlite import SqliteStore
 from server.threads import together
 
 TTL = 60.0
@@ -81,25 +86,93 @@ class Bench:
     def log(self, id: str) -> Events:
         """A whole log, read in small pieces."""
         events: list[bytes] = []
+        numbers: list[int] = []
         while True:
-            more, ended = self.store.read(id, len(events), max_size=1)
-            events += more
-            if ended or not more:
-                return Events(events, ended)
+            more = self.store.read(id, numbers[-1] if numbers else 0, max_size=1)
+            events += more.events
+            numbers += more.numbers
+            if more.ended or not more.events:
+                return Events(events, more.ended, numbers)
+
+    def told(self, id: str) -> tuple[list[bytes], bool]:
+        """A whole log, read at once."""
+        events, ended, numbers, following = self.store.read(id)
+        assert not following
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) == len(events)
+        return events, ended
+
+    def ring(self, news: Mapping[str, int], last: int) -> None:
+        assert all(0 < number <= last for number in news.values())
+        self.rung += news
 
 
-def memory(clock: Clock) -> Store:
+Make = Callable[[Clock, Path], Store]
+
+
+def memory(clock: Clock, path: Path) -> Store:
     return MemoryStore(result_ttl=TTL, max_log_size=MAX_LOG_SIZE, clock=clock)
 
 
-STORES: dict[str, Callable[[Clock], Store]] = {"memory": memory}
+class Settled(SqliteStore):
+    """Shows at once what it was given, as tests want it: waits until it is written."""
+
+    def read(
+        self, id: str, after: int = 0, *, until: int | None = None, max_size: int = 256 * 1024
+    ) -> Events:
+        self.flush()
+        return super().read(id, after, until=until, max_size=max_size)
+
+    def append(self, id: str, event: bytes) -> bool:
+        added = super().append(id, event)
+        self.flush()
+        return added
+
+    def finish(self, id: str, event: bytes) -> bool:
+        ended = super().finish(id, event)
+        self.flush()
+        return ended
+
+
+def sqlite(clock: Clock, path: Path) -> Store:
+    return Settled(
+        path / "jobs.db",
+        result_ttl=TTL,
+        max_log_size=MAX_LOG_SIZE,
+        synchronous="off",
+        clock=clock,
+    )
+
+
+class Forgetful(Settled):
+    """Keeps nothing in memory that is in the database."""
+
+    def finish(self, id: str, event: bytes) -> bool:
+        ended = super().finish(id, event)
+        with self._lock:
+            for each in list(self._cached):
+                self._evict(each)
+        return ended
+
+
+def forgetful(clock: Clock, path: Path) -> Store:
+    return Forgetful(
+        path / "jobs.db",
+        result_ttl=TTL,
+        max_log_size=MAX_LOG_SIZE,
+        synchronous="off",
+        clock=clock,
+    )
+
+
+STORES: dict[str, Make] = {"memory": memory, "sqlite": sqlite, "sqlite, not cached": forgetful}
 
 
 @pytest.fixture(params=STORES)
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     clock = Clock()
-    bench = Bench(STORES[request.param](clock), clock)
-    bench.store.open(bench.rung.append)
+    bench = Bench(STORES[request.param](clock, tmp_path), clock)
+    bench.store.open(bench.ring, {})
     yield bench
     bench.store.close()
 
@@ -113,7 +186,7 @@ async def test_job_that_was_accepted_is_known_and_waits(bench: Bench) -> None:
     assert bench.store.ticket("id") == ticket
     assert bench.store.waiting() == 1
     assert bench.store.position("id") == Position(rank=0, size=1)
-    assert bench.store.read("id") == Events([], ended=False)
+    assert bench.store.read("id")[:2] == ([], False)
     assert bench.store.claim("line") == [ticket]
 
 
@@ -173,7 +246,7 @@ async def test_withdrawn_job_still_has_a_log(bench: Bench) -> None:
     id = await bench.put()
     bench.store.withdraw(id)
     assert bench.store.finish(id, b"cancelled")
-    assert bench.store.read(id) == Events([b"cancelled"], ended=True)
+    assert bench.store.read(id)[:2] == ([b"cancelled"], True)
 
 
 async def test_full_queue_refuses(bench: Bench) -> None:
@@ -237,39 +310,47 @@ async def test_log_is_read_from_any_position(bench: Bench) -> None:
     events = [b"0", b"1", b"2", b"3"]
     for event in events:
         assert bench.store.append(id, event)
-    assert bench.store.read(id) == Events(events, ended=False)
-    assert bench.store.read(id, 2) == Events([b"2", b"3"], ended=False)
-    assert bench.store.read(id, 4) == Events([], ended=False)
+    assert bench.store.read(id)[:2] == (events, False)
+    assert bench.store.read(id, 2)[:2] == ([b"2", b"3"], False)
+    assert bench.store.read(id, 4)[:2] == ([], False)
     assert bench.store.finish(id, b"end")
-    assert bench.store.read(id, 3) == Events([b"3", b"end"], ended=True)
-    assert bench.store.read(id, 5) == Events([], ended=True)
-    assert bench.store.read(id) == bench.store.read(id) == Events([*events, b"end"], ended=True)
+    assert bench.store.read(id, 3)[:2] == ([b"3", b"end"], True)
+    assert bench.store.read(id, 5)[:2] == ([], True)
+    assert bench.told(id) == bench.told(id) == ([*events, b"end"], True)
 
 
+@settings(deadline=None, max_examples=50)  # each opens databases
 @given(sizes=st.lists(st.integers(0, 60), max_size=10), max_size=st.integers(1, 100))
 async def test_log_is_read_in_pieces_without_loss(sizes: list[int], max_size: int) -> None:
     for make in STORES.values():
-        bench = Bench(make(Clock()), Clock())
+        folder = TemporaryDirectory()
+        bench = Bench(make(Clock(), Path(folder.name)), Clock())
+        bench.store.open(bench.ring, {})
         id = await bench.put()
         events = [bytes([index]) * size for index, size in enumerate(sizes)]
         for event in events:
             bench.store.append(id, event)
         bench.store.finish(id, b"end")
         read: list[bytes] = []
-        ended = False
+        after, ended = 0, False
         while not ended:
-            piece, ended = bench.store.read(id, len(read), max_size=max_size)
+            piece, ended, numbers, following = bench.store.read(id, after, max_size=max_size)
             assert piece, "it is not at its end"
             assert sum(map(len, piece[:-1])) < max_size
+            assert (following == 0) is ended
+            assert numbers[0] > after
+            after = numbers[-1]
+            assert not following or following > after
             read += piece
         assert read == [*events, b"end"]
         bench.store.close()
+        folder.cleanup()
 
 
 async def test_one_event_at_least_is_read(bench: Bench) -> None:
     id = await bench.put()
     bench.store.append(id, b"event")
-    assert bench.store.read(id, max_size=0) == Events([b"event"], ended=False)
+    assert bench.store.read(id, max_size=0)[:2] == ([b"event"], False)
 
 
 async def test_what_was_read_does_not_change(bench: Bench) -> None:
@@ -277,7 +358,7 @@ async def test_what_was_read_does_not_change(bench: Bench) -> None:
     bench.store.append(id, b"0")
     read = bench.store.read(id)
     bench.store.append(id, b"1")
-    assert read == Events([b"0"], ended=False)
+    assert read == Events([b"0"], False, [1])
     read.events.clear()
     assert bench.log(id).events == [b"0", b"1"]
 
@@ -288,7 +369,7 @@ async def test_log_ends_once(bench: Bench) -> None:
     bench.rung.clear()
     assert not bench.store.finish(id, b"another end")
     assert not bench.store.append(id, b"afterwards")
-    assert bench.store.read(id) == Events([b"end"], ended=True)
+    assert bench.store.read(id)[:2] == ([b"end"], True)
     assert bench.rung == []
 
 
@@ -308,7 +389,7 @@ async def test_full_log_refuses_events_but_not_the_end(bench: Bench) -> None:
     with pytest.raises(LogFullError):
         bench.store.finish(other, b"e" * 1_000_000)  # it is no failure's
     assert bench.store.finish(other, b"end")
-    assert bench.store.read(other) == Events([b"end"], ended=True)
+    assert bench.store.read(other)[:2] == ([b"end"], True)
     # Ended, before full: what comes too late is not an error.
     assert not bench.store.append(id, b"y" * 1000)
 
@@ -328,7 +409,14 @@ async def test_unknown_jobs(bench: Bench) -> None:
 
 async def test_it_rings_when_there_is_something_to_read(bench: Bench) -> None:
     seen: list[tuple[str, Events]] = []
-    bench.store.open(lambda job: seen.append((job, bench.store.read(job))))
+
+    def ring(news: Mapping[str, int], last: int) -> None:
+        read = SqliteStore.read if isinstance(bench.store, SqliteStore) else MemoryStore.read
+        store: Any = bench.store
+        seen.extend((job, read(store, job)) for job in news)
+
+    store: Any = bench.store
+    store._on_news = ring
     first, second = await bench.put(), await bench.put()
     bench.store.claim("line")
     assert seen == []
@@ -337,9 +425,9 @@ async def test_it_rings_when_there_is_something_to_read(bench: Bench) -> None:
     bench.store.finish(first, b"end")
     await asyncio.sleep(0)
     assert seen == [
-        (first, Events([b"0"], ended=False)),
-        (second, Events([b"1"], ended=False)),
-        (first, Events([b"0", b"end"], ended=True)),
+        (first, Events([b"0"], False, [1])),
+        (second, Events([b"1"], False, [2])),
+        (first, Events([b"0", b"end"], True, [1, 3])),
     ]
 
 
@@ -357,6 +445,90 @@ async def test_ticket_is_kept_with_the_log(bench: Bench, size: int) -> None:
         "user",
     )
     assert len(claimed.data) == size
+
+
+# -- numbers ----------------------------------------------------------------------------
+
+
+async def test_numbers_grow_over_all_jobs(bench: Bench) -> None:
+    first, second = await bench.put(), await bench.put()
+    for id in (first, second, first):
+        bench.store.append(id, b"event")
+    bench.store.finish(second, b"end")
+    assert bench.store.read(first) == Events([b"event", b"event"], False, [1, 3])
+    assert bench.store.read(second) == Events([b"event", b"end"], True, [2, 4])
+
+
+async def test_log_is_read_up_to_a_number(bench: Bench) -> None:
+    first, second = await bench.put(), await bench.put()
+    for id in (first, second, first, second, first):
+        bench.store.append(id, b"event")
+    bench.store.finish(first, b"end")
+    for until, numbers, following in ((0, [], 1), (1, [1], 3), (2, [1], 3), (5, [1, 3, 5], 6)):
+        piece = bench.store.read(first, until=until)
+        assert (piece.numbers, piece.following, piece.ended) == (numbers, following, False)
+    assert bench.store.read(first, 3, until=4) == Events([], False, [], 5)
+    assert bench.store.read(first, until=6).ended
+    assert bench.store.outcome(first) == (6, b"end")
+    assert bench.store.outcome(second) is None
+
+
+# -- what belongs to whom ------------------------------------------------------------------
+
+
+async def test_jobs_of_a_session_that_have_news(bench: Bench) -> None:
+    def ticket(id: str, **changes: Any) -> Ticket:
+        whole = {"session": "s", "user": "u", "told": True, **changes}
+        return Ticket(id, "f", b"", "line", **whole)
+
+    for each in (
+        ticket("ended"), ticket("open"), ticket("late"), ticket("untold", told=False),
+        ticket("other", session="other"), ticket("another's", user="v"),
+    ):  # fmt: skip
+        await bench.store.enqueue(each, max_waiting=None)
+    bench.store.finish("ended", b"end")
+    bench.store.finish("late", b"end")
+
+    def found(after: int | None) -> list[str]:
+        return bench.store.of_session("s", "u", after=after)
+
+    assert found(0) == ["ended", "open", "late"]
+    assert found(1) == ["open", "late"]
+    assert found(2) == ["open"]
+    assert found(None) == []  # nothing is left from before
+    assert bench.store.of_session("unknown", "u", after=0) == []
+    latest = bench.store.latest("u", limit=3)
+    assert [each.id for each in latest] == ["other", "untold", "late"]
+
+
+async def test_job_with_a_known_key_is_the_one_that_has_it(bench: Bench) -> None:
+    async def put(id: str, data: bytes = b"[1]", key: str | None = "key") -> str:
+        ticket = Ticket(id, "f", data, "line", key=key)
+        return await bench.store.enqueue(ticket, max_waiting=1)
+
+    assert await put("a") == "a"
+    assert await put("b") == "a"  # though the queue is full
+    with pytest.raises(KeyReusedError) as caught:
+        await put("c", b"[2]")
+    assert caught.value.id == "a"
+    assert bench.claimed() == ["a"]
+    bench.store.finish("a", b"end")
+    assert await put("d") == "a"
+    bench.clock.now += TTL
+    assert bench.store.expire()[0] == ["a"]
+    assert await put("e") == "e"
+
+
+async def test_job_that_has_ended_can_be_forgotten(bench: Bench) -> None:
+    id, other = await bench.put(), await bench.put()
+    assert not bench.store.forget(id)
+    bench.store.finish(id, b"end")
+    assert bench.store.forget(id)
+    for ask in (bench.store.ticket, bench.store.read, bench.store.outcome, bench.store.forget):
+        with pytest.raises(JobNotFoundError):
+            ask(id)
+    assert bench.store.expire()[0] == [id]
+    assert bench.store.ticket(other).id == other
 
 
 # -- the end --------------------------------------------------------------------------
@@ -384,7 +556,7 @@ async def test_results_expire_in_the_order_of_their_ends(bench: Bench) -> None:
     assert bench.log(late).ended
     bench.clock.now += 1000
     assert bench.store.expire() == ([late], None)
-    assert bench.store.read(running) == Events([], ended=False)
+    assert bench.store.read(running)[:2] == ([], False)
 
 
 async def test_several_expire_at_once(bench: Bench) -> None:
@@ -398,7 +570,6 @@ async def test_several_expire_at_once(bench: Bench) -> None:
 async def test_nothing_is_left_after_close(bench: Bench) -> None:
     id = await bench.put()
     bench.store.close()
-    assert isinstance(bench.store, MemoryStore)
     assert bench.store.waiting() == 0
     with pytest.raises(JobNotFoundError):
         bench.store.ticket(id)
@@ -465,16 +636,17 @@ async def test_one_end_wins_and_nothing_comes_after_it(bench: Bench) -> None:
         read: list[bytes] = []
 
         def follow(id: str = id, read: list[bytes] = read) -> tuple[int, bool]:
-            ended = False
+            after, ended = 0, False
             while not ended:
-                more, ended = bench.store.read(id, len(read), max_size=8)
+                more, ended, numbers, _ = bench.store.read(id, after, max_size=8)
+                after = numbers[-1] if numbers else after
                 read += more
             return 0, False
 
         bench.rung.clear()
         writers: list[Callable[[], tuple[int, bool]]] = [partial(write, n) for n in range(4)]
         results = together([*writers, follow])
-        events, ended = bench.log(id)
+        events, ended = bench.log(id)[:2]
         (winner,) = [writer for writer, (_, won) in enumerate(results) if won]
         assert ended
         assert events[-1] == b"end %d" % winner
@@ -484,7 +656,7 @@ async def test_one_end_wins_and_nothing_comes_after_it(bench: Bench) -> None:
             numbers = [int(e.split()[1]) for e in events[:-1] if e.startswith(b"%d " % writer)]
             assert all(before < after for before, after in pairwise(numbers))
         assert read == events
-        assert bench.rung == [id] * len(events)
+        assert set(bench.rung) == {id}
 
 
 # -- memory ---------------------------------------------------------------------------

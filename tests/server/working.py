@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import count
 from types import MappingProxyType
 from typing import Any, Literal
@@ -118,7 +118,7 @@ class Bench:
         self.endpoint = self.app.endpoint
         self.store = store or MemoryStore(result_ttl=result_ttl, max_log_size=max_log_size)
         self.delivery = Delivery()
-        self.store.open(self._ring)
+        self.store.open(self._ring, {})
         self.ended: list[Job] = []
         self.progressed: list[str] = []
         self.gates: list[Gate] = []
@@ -269,9 +269,10 @@ class Bench:
         self.store.close()
         self.files.close()
 
-    def _ring(self, id: str) -> None:
-        self._loop.call_soon_threadsafe(self._rung.set)
-        self.delivery.wake(id)
+    def _ring(self, news: Mapping[str, int], last: int) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._rung.set)
+        self.delivery.wake(news, last)
 
     def _progressed(self, id: str) -> None:
         self.progressed.append(id)

@@ -1,4 +1,4 @@
-"""The command line: ``jobwire call``, ``api``, ``serve`` and ``demo``.
+"""The command line: ``jobwire call``, ``api``, ``serve``, ``jobs`` and ``demo``.
 
 Results go to standard output, everything else to standard error. Exit codes are in
 `exits`.
@@ -31,6 +31,7 @@ def main() -> None:
     from jobwire.cli.api import api
     from jobwire.cli.call import call
     from jobwire.cli.demo import demo
+    from jobwire.cli.jobs import make_jobs
     from jobwire.cli.serve import serve
 
     app = typer.Typer(
@@ -45,6 +46,7 @@ def main() -> None:
     app.command(no_args_is_help=True)(api)
     app.command(no_args_is_help=True)(serve)
     app.command()(demo)
+    app.add_typer(make_jobs())
 
     def show_version(value: bool) -> None:
         if value:

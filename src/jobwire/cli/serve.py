@@ -25,7 +25,11 @@ from jobwire.exceptions import ArgumentError, JobwireError
 if TYPE_CHECKING:
     from jobwire.server.app import App
 
-__all__ = ("TargetError", "load", "require_server", "serve", "setup_logging")
+__all__ = ("TargetError", "default_store", "load", "require_server", "serve", "setup_logging")
+
+
+STORES = ".jobwire"
+"""The directory of the stores that nobody named, in the one that the server is started in."""
 
 
 def serve(
@@ -42,6 +46,25 @@ def serve(
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every address there is.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes any.", min=0, max=65535)] = 7860,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where jobs are kept: 'memory:', or 'sqlite:PATH', which outlives the server. "
+            "Left out: where the App says, else a file in .jobwire/ for each app and port, "
+            "or memory if any port will do.",
+            show_default=False,
+        ),
+    ] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that running jobs have for coming to their end when the server is "
+            "stopped. Left out: what the App says.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     root_path: Annotated[
         str, typer.Option(help="The path below which a proxy shows the app.")
     ] = "",
@@ -102,6 +125,9 @@ def serve(
             "max_processes": max_processes,
         }
         app.configure(**{name: value for name, value in changes.items() if value})
+        if grace is not None:
+            app.configure(grace=grace)
+        app.configure(store=store or app.settings.store or default_store(target, port))
         run(
             app,
             host=host,
@@ -116,6 +142,20 @@ def serve(
         )
     except (JobwireError, OSError) as error:
         _refuse(error)
+
+
+def default_store(target: str, port: int) -> str:
+    """Return the address of the store for an app on a port, and make its directory."""
+    if not port:
+        return "memory:"
+    folder = Path(STORES)
+    folder.mkdir(exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    name = re.sub(r"[^\w.-]+", "-", target.removesuffix(".py").replace("/", "."), flags=re.ASCII)
+    file = folder / f"{name.strip('.-')}-{port}.db"
+    return f"sqlite:{file}"
 
 
 def require_server() -> None:

@@ -23,6 +23,7 @@ from jobwire.server.auth import Auth
 from jobwire.server.documents import Facts
 from jobwire.server.endpoint import (
     Endpoint,
+    OnCrash,
     Priority,
     Visibility,
     Where,
@@ -66,8 +67,8 @@ class App:
     mounted in a Starlette or FastAPI application. ``gradio_client``, ``@gradio/client``,
     curl and browsers can call it as they call a Gradio 6 app.
 
-    One app belongs to one process; its jobs are kept in memory. An app that is served in
-    several event loops keeps the jobs of each apart.
+    One app belongs to one process. An app that is served in several event loops keeps the jobs
+    of each apart.
 
     Args:
         title: Its name.
@@ -91,8 +92,8 @@ class App:
         session_ttl: Seconds without a call after which a session's state is forgotten.
         upload_ttl: Seconds for which an uploaded file is kept if no job uses it; after a
             job's end as well.
-        abandon_after: Seconds after the loss of a session's stream at which its generators
-            are stopped, unless the session came back. None never stops them.
+        abandon_after: Seconds without anybody who listens after which the job of a generator is
+            cancelled. None never does it. An endpoint may say otherwise for itself.
         max_body_size: Bytes of a request, uploads excepted.
         max_file_size: Bytes of an uploaded file; None is no limit.
         max_upload_size: Bytes of all files of one upload; None is no limit.
@@ -109,6 +110,10 @@ class App:
             so that no web page can reach it under a name of its own.
         allowed_origins: The web pages of other sites that may call, such as
             ``["https://example.org"]``; ``"*"`` is all, without logins.
+        store: Where jobs are kept: ``"memory:"``, or ``"sqlite:PATH"``, a file that they
+            outlive the process in. None is memory, unless ``jobwire serve`` says otherwise.
+        grace: Seconds that running jobs have for coming to their end when the server is told
+            to stop.
 
     Raises:
         ArgumentError: A setting makes no sense.
@@ -140,6 +145,8 @@ class App:
         show_errors: bool = False,
         allowed_hosts: Sequence[str] | None = None,
         allowed_origins: Sequence[str] = (),
+        store: str | None = None,
+        grace: float = 5.0,
     ) -> None:
         self.settings = Settings(
             title=title,
@@ -165,6 +172,8 @@ class App:
             show_errors=show_errors,
             allowed_hosts=allowed_hosts,
             allowed_origins=allowed_origins,
+            store=store,
+            grace=grace,
         )
         self.endpoints: dict[str, Endpoint] = {}
         """By name, in the order of declaration."""
@@ -197,6 +206,9 @@ class App:
         priority: Priority = 0,
         executor: Where | None = None,
         show_errors: bool | None = None,
+        abandon_after: float | Literal["default"] | None = "default",
+        on_crash: OnCrash = "fail",
+        max_retries: int = 1,
     ) -> Callable[[F], F]: ...
 
     def endpoint(
@@ -216,6 +228,9 @@ class App:
         priority: Priority = 0,
         executor: Where | None = None,
         show_errors: bool | None = None,
+        abandon_after: float | Literal["default"] | None = "default",
+        on_crash: OnCrash = "fail",
+        max_retries: int = 1,
     ) -> F | Callable[[F], F]:
         """Offer a function to callers: ``@app.endpoint`` or ``@app.endpoint(...)``.
 
@@ -247,6 +262,11 @@ class App:
             priority: Which jobs of a line go first: the higher, the earlier. A function of
                 the `Request` can tell callers apart.
             show_errors: As for the app; None takes the app's.
+            abandon_after: Seconds without anybody who listens after which a job is cancelled;
+                ``"default"`` is the app's for generators and never for others, None is never.
+            on_crash: What becomes of a job that ran when the server died, if its store outlives
+                it: it fails, and says that it may be submitted again, or it is run again.
+            max_retries: How often it is run again at most, with ``on_crash="retry"``.
 
         Raises:
             DeclarationError: The function cannot be an endpoint: an annotation that JSON
@@ -268,6 +288,9 @@ class App:
                 priority=priority,
                 executor=executor,
                 show_errors=show_errors,
+                abandon_after=abandon_after,
+                on_crash=on_crash,
+                max_retries=max_retries,
             )
             return function
 
@@ -289,6 +312,9 @@ class App:
         priority: Priority,
         executor: Where | None,
         show_errors: bool | None,
+        abandon_after: float | Literal["default"] | None = "default",
+        on_crash: OnCrash = "fail",
+        max_retries: int = 1,
     ) -> None:
         # First what the rest of this relies on.
         if not (name is None or isinstance(name, str)):
@@ -321,6 +347,9 @@ class App:
             priority=priority,
             executor=executor,
             show_errors=show_errors,
+            abandon_after=abandon_after,
+            on_crash=on_crash,
+            max_retries=max_retries,
         )
         limit = (
             self.settings.default_concurrency_limit
@@ -343,6 +372,15 @@ class App:
             time_limit=time_limit,
             priority=priority,
             show_errors=self.settings.show_errors if show_errors is None else show_errors,
+            abandon_after=(
+                self.settings.abandon_after
+                if abandon_after == "default" and signature.kind.endswith("generator")
+                else None
+                if abandon_after == "default"
+                else abandon_after
+            ),
+            on_crash=on_crash,
+            max_retries=max_retries,
             track_tqdm=track_tqdm,
             executor=executor,
         )
@@ -609,8 +647,25 @@ class App:
             self._services.pop(asyncio.get_running_loop(), None)
             raise
 
+    async def stop(self, grace: float | None = None) -> None:
+        """Stop taking jobs in this event loop, and let those that run come to their end.
+
+        Then those that have not ended fail, and say why; in a store that outlives the process
+        they stay. Streams tell it, and can still be read until `close`.
+
+        Args:
+            grace: Seconds that running jobs have; None is the app's.
+        """
+        service = self._services.get(asyncio.get_running_loop())
+        if service is not None:
+            await service.drain(self.settings.grace if grace is None else grace)
+            service.stop()
+
     def close(self) -> None:
         """Stop serving in this event loop: jobs that have not ended fail, and say why.
+
+        In a store that outlives the process they stay: those that wait run after its next
+        start, and with those that run is done what their endpoint's ``on_crash`` says.
 
         ASGI servers that announce the end of their application need not call it. Harmless
         when repeated.

@@ -67,7 +67,7 @@ class Request(Struct, frozen=True):
     session_hash: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Session:
     """What the server keeps for one session: one browser tab, or one client object.
 

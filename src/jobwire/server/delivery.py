@@ -8,7 +8,8 @@ are, so news that come faster than somebody reads cost no memory.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -48,23 +49,41 @@ class Bell:
 
 
 class Follower(Protocol):
-    """Somebody who reads jobs' logs."""
+    """Somebody who reads jobs' logs.
 
-    def notify(self, id: str, *, progress: bool) -> None:
-        """A job's log has news; or, with ``progress``, its progress changed."""
+    Attributes:
+        listens: Whether there is a client who hears what it reads.
+    """
+
+    @property
+    def listens(self) -> bool: ...
+
+    def notify(self, id: str, *, progress: bool, number: int = 0) -> None:
+        """A job's log has news, from that event on; or, with ``progress``, its progress
+        changed."""
 
     def forget(self, id: str) -> None:
         """A job's log is no more."""
 
 
 class Delivery:
-    """Tells followers of their jobs' news. For one event loop."""
+    """Tells followers of their jobs' news. For one event loop.
+
+    Attributes:
+        announced: The number of an event; of all up to it, followers have been told.
+        closed: There will be no more news.
+    """
 
     def __init__(self) -> None:
+        self.announced = 0
+        self.closed = False
         self._loop = asyncio.get_running_loop()
         self._followers: dict[str, list[Follower]] = {}
-        self._news: OrderedDict[tuple[str, bool], None] = OrderedDict()
+        self._news: dict[str, int] = {}
+        self._progress: dict[str, None] = {}
+        self._last = 0
         self._scheduled = False
+        self._lock = threading.Lock()
 
     def follow(self, id: str, follower: Follower) -> None:
         """Tell a follower of a job's news from now on."""
@@ -78,35 +97,53 @@ class Delivery:
             if not followers:
                 del self._followers[id]
 
-    def wake(self, id: str) -> None:
-        """A job's log has news. Any thread may call it."""
-        self._post(id, False)
+    def has_listener(self, id: str) -> bool:
+        """Whether a client hears of a job now."""
+        return any(follower.listens for follower in self._followers.get(id, ()))
+
+    def wake(self, news: Mapping[str, int], last: int) -> None:
+        """Logs have news; see `stores.base.Wake`. Any thread may call it."""
+        with self._lock:
+            for id, number in news.items():
+                self._news.setdefault(id, number)
+            self._last = last
+            self._schedule()
 
     def wake_for_progress(self, id: str) -> None:
         """A job's progress changed. Any thread may call it."""
-        self._post(id, True)
+        with self._lock:
+            self._progress[id] = None
+            self._schedule()
 
     def forget(self, id: str) -> None:
         """A job's log is no more."""
         for follower in self._followers.pop(id, ()):
             follower.forget(id)
 
-    def _post(self, id: str, progress: bool) -> None:
-        self._news[id, progress] = None
-        # Set to false before the news are read, so none is left lying. At worst two
-        # threads both schedule it.
+    def close(self) -> None:
+        """Let who waits for news see that there will be none."""
+        self._distribute()
+        self.closed = True
+        for id, followers in self._followers.items():
+            for follower in followers:
+                follower.notify(id, progress=False)
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             with suppress(RuntimeError):  # the loop was closed: nobody follows any more
                 self._loop.call_soon_threadsafe(self._distribute)
 
     def _distribute(self) -> None:
-        self._scheduled = False
-        # No more than there are now: others may write faster than this reads.
-        for _ in range(len(self._news)):
-            (id, progress), _none = self._news.popitem(last=False)
+        with self._lock:
+            self._scheduled = False
+            news, self._news = self._news, {}
+            progress, self._progress = self._progress, {}
+            last = self._last
+        for id, number in news.items():
             for follower in self._followers.get(id, ()):
-                follower.notify(id, progress=progress)
-        if self._news and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._distribute)
+                follower.notify(id, progress=False, number=number)
+        self.announced = last
+        for id in progress:
+            for follower in self._followers.get(id, ()):
+                follower.notify(id, progress=True)

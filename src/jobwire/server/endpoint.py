@@ -17,6 +17,7 @@ from jobwire.server.signature import Signature, inspect_function
 __all__ = (
     "Durations",
     "Endpoint",
+    "OnCrash",
     "Priority",
     "Visibility",
     "Where",
@@ -29,6 +30,8 @@ Visibility = Literal["public", "undocumented", "private"]
 Where = Literal["thread", "process"]
 """Where a function runs: in the server's process, ``async`` ones in its event loop, or in a
 worker process."""
+
+OnCrash = Literal["fail", "retry"]
 
 Priority = int | Callable[[Request], int]
 """A job's priority, or what gives it; higher goes first, 0 is the usual."""
@@ -73,6 +76,9 @@ class Endpoint:
         show_errors: Whether callers see the text of every error.
         track_tqdm: Whether the bars of ``tqdm`` are its progress.
         executor: Where it runs; None is where the app says.
+        abandon_after: Seconds without a listener after which a job is cancelled; None never is.
+        on_crash: What becomes of a job that ran when the server died.
+        max_retries: How often such a job is started again.
         durations: How long its calls take.
         counts: How many jobs ended how.
         seconds: How long all of its calls took together.
@@ -92,6 +98,9 @@ class Endpoint:
     time_limit: float | None
     priority: Priority
     show_errors: bool
+    abandon_after: float | None = None
+    on_crash: OnCrash = "fail"
+    max_retries: int = 0
     track_tqdm: bool = False
     executor: Where | None = None
     durations: Durations = field(default_factory=Durations)
@@ -162,6 +171,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, int) or callable(value),
         "an int, or a function of the Request that returns one",
     ),
+    "abandon_after": (
+        lambda value: value in ("default", None) or is_seconds(value),
+        "a number of seconds, 0 or more, 'default', or None for never",
+    ),
+    "on_crash": (lambda value: value in get_args(OnCrash), "'fail' or 'retry'"),
+    "max_retries": (is_count, "an int of at least 1"),
     "show_errors": (is_optional(_is_bool), "True, False, or None for what the app says"),
 }
 

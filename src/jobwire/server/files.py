@@ -19,13 +19,17 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from jobwire.exceptions import JobwireError, shown
 from jobwire.protocol.files import clean_name
+
+if TYPE_CHECKING:
+    from jobwire.server.stores.base import FileIndex
 
 __all__ = ("FileNotAllowedError", "FileStore", "media_type")
 
@@ -72,6 +76,8 @@ class FileStore:
         max_file_size: Bytes of an uploaded file at most; None for no limit.
         max_size: Bytes of all files at most; None for no limit.
         ttl: Seconds that a file is kept while nobody uses it.
+        index: Where to note the files, so that they outlive the process; ``root`` is needed, and
+            `close` leaves them there. Files from before are taken over. None forgets them.
         clock: Gives monotonic seconds.
     """
 
@@ -82,8 +88,10 @@ class FileStore:
         max_file_size: int | None,
         max_size: int | None = None,
         ttl: float,
+        index: FileIndex | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._index = index
         self.max_file_size = max_file_size
         self._max_size = max_size
         self._size = 0
@@ -96,6 +104,25 @@ class FileStore:
         self._idle: OrderedDict[str, float] = OrderedDict()
         self._remove_root: Callable[[], object] | None = None
         self._closed = False
+        if index is not None and root is not None and root.is_dir():
+            self._take_over(index, root)
+
+    def _take_over(self, index: FileIndex, root: Path) -> None:
+        lost = set(os.listdir(root))
+        due = self._clock() + self._ttl
+        for token, name, owner in index.load_files():
+            if token not in lost:
+                index.remove_file(token)
+                continue
+            lost.discard(token)
+            directory = root / token
+            entry = self._entries[token] = _Entry(name, owner, directory)
+            with suppress(OSError):
+                entry.size = (directory / name).stat().st_size
+            self._size += entry.size
+            self._idle[token] = due
+        for token in lost:  # the process died before it was noted
+            shutil.rmtree(root / token, ignore_errors=True)
 
     def create(self, name: str, *, owner: str | None) -> tuple[str, Path]:
         """Make room for a file.
@@ -121,6 +148,8 @@ class FileStore:
             directory.mkdir(mode=0o700)
             self._entries[token] = _Entry(name, owner, directory)
             self._idle[token] = self._clock() + self._ttl
+            if self._index is not None:
+                self._index.add_file(token, name, owner)
         return f"{token}/{name}", directory / name
 
     def reserve(self, path: str, size: int) -> None:
@@ -232,6 +261,8 @@ class FileStore:
             del self._entries[token]
             self._idle.pop(token, None)
             self._size -= entry.size
+            if self._index is not None:
+                self._index.remove_file(token)
         shutil.rmtree(entry.directory, ignore_errors=True)
 
     def expire(self) -> float | None:
@@ -251,15 +282,19 @@ class FileStore:
                     break
                 del self._idle[token]
                 due.append(self._entries.pop(token))
+                if self._index is not None:
+                    self._index.remove_file(token)
                 self._size -= due[-1].size
         for entry in due:
             shutil.rmtree(entry.directory, ignore_errors=True)
         return rest
 
     def close(self) -> None:
-        """Delete every file. Harmless when repeated."""
+        """Delete every file, unless they are noted. Harmless when repeated."""
         with self._lock:
             self._closed = True
+            if self._index is not None:
+                return
             entries = list(self._entries.values())
             self._entries.clear()
             self._idle.clear()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jobwire.server.context import Request, Session
-from jobwire.server.files import FileStore
+from jobwire.server.files import FileNotAllowedError, FileStore
 
 if TYPE_CHECKING:
     from jobwire.server.endpoint import Endpoint
@@ -38,20 +40,45 @@ class JobFiles:
     """The files of one job: those that it was given and those that it returned.
 
     They are kept as long as the job's results. Safe to use from several threads.
+
+    Args:
+        store: Where they lie.
+        owner: Whose they are.
+        root: The address at which the caller sees the app.
+        held: Those that are known already.
+        on_publish: Called with the path of each that the job returned, before anybody can
+            know it.
     """
 
-    __slots__ = ("_held", "_lock", "_owner", "_released", "_root", "_store")
+    __slots__ = ("_held", "_lock", "_on_publish", "_owner", "_released", "_root", "_store")
 
-    def __init__(self, store: FileStore, *, owner: str | None, root: str) -> None:
+    def __init__(
+        self,
+        store: FileStore,
+        *,
+        owner: str | None,
+        root: str,
+        held: Iterable[str] = (),
+        on_publish: Callable[[str], None] | None = None,
+    ) -> None:
+        self._on_publish = on_publish
         self._store = store
         self._owner = owner
         self._root = root
-        self._held: list[str] = []
         self._released = False
         self._lock = threading.Lock()
+        self._held: list[str] = []
+        for path in held:
+            with suppress(FileNotAllowedError):
+                self._hold(path)
 
     def __bool__(self) -> bool:
         return bool(self._held)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """How they are named to callers."""
+        return tuple(self._held)
 
     def open(self, path: str) -> Path:
         """Return where a file lies that a client named.
@@ -71,6 +98,8 @@ class JobFiles:
         """
         data = self._store.publish(path, owner=self._owner)
         self._hold(data["path"])
+        if self._on_publish is not None:
+            self._on_publish(data["path"])
         data["url"] = f"{self._root}/gradio_api/file={quote(data['path'])}"
         return data
 
@@ -99,10 +128,12 @@ class Job:
         session: The caller's session.
         request: The request that brought it.
         files: The uploaded files that it uses and the files that it gave.
+        last: The last output that an execution before this one gave, on the wire; None if there
+            was none.
         run: Its execution; None while it waits.
     """
 
-    __slots__ = ("args", "endpoint", "files", "id", "request", "run", "session")
+    __slots__ = ("args", "endpoint", "files", "id", "last", "request", "run", "session")
 
     def __init__(
         self,
@@ -113,7 +144,9 @@ class Job:
         session: Session,
         request: Request,
         files: JobFiles,
+        last: list[Any] | None = None,
     ) -> None:
+        self.last = last
         self.id = id
         self.endpoint = endpoint
         self.args = args

@@ -55,6 +55,24 @@ class Line(Generic[T]):
             insort(entries, entry, lo=self._head)
         return entry[:3]
 
+    def rejoin(self, item: T, *, sharer: str, priority: int, turn: int) -> Place:
+        """Put back an item with the turn that it had, and return its place.
+
+        Of those with the same turn, it stands behind those that were put back before. Who
+        joins afterwards has his turns from the one after the first that is waited for.
+        """
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = _Level()
+        self._arrivals += 1
+        level.rejoin(sharer, turn)
+        entry = (-priority, turn, self._arrivals, sharer, item)
+        if not len(self) or self._entries[-1] < entry:
+            self._entries.append(entry)
+        else:
+            insort(self._entries, entry, lo=self._head)
+        return entry[:3]
+
     def peek(self) -> T | None:
         """Return who is next; None if nobody waits."""
         return self._entries[self._head][4] if len(self) else None
@@ -125,6 +143,17 @@ class _Level:
         turns.append(turn)
         self.waiting += 1
         return turn
+
+    def rejoin(self, sharer: str, turn: int) -> None:
+        turns = self._turns.get(sharer)
+        if turns is None:
+            turns = self._turns[sharer] = deque()
+        if turns and turns[-1] > turn:
+            turns.insert(bisect_left(turns, turn), turn)
+        else:
+            turns.append(turn)
+        self._served = turn if not self.waiting else min(self._served, turn)
+        self.waiting += 1
 
     def take(self, sharer: str, turn: int) -> None:
         self._served = turn

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobwire.exceptions import AppError
@@ -32,6 +33,17 @@ __all__ = ("Cancellation", "Estimate", "Queue", "Workers")
 _logger = logging.getLogger("jobwire.server")
 
 _STOPPED = AppError("the server was stopped before the job was over", title="Stopped")
+_CRASHED = AppError(
+    "the server stopped while the job ran, so it has no result, but may have had effects; submit "
+    "it again if that does no harm",
+    title="Interrupted",
+)
+_GONE = AppError(
+    "the server was started again with an app that has no such endpoint any more", title="Gone"
+)
+
+Revive = Callable[[Ticket], Job]
+"""Makes a job of what is left of it after a restart; raises an error if it cannot be run."""
 
 
 class Workers(NamedTuple):
@@ -99,6 +111,7 @@ class Queue:
         workers: How to run functions in worker processes.
         on_end: Called with each job that ended; any thread.
         on_progress: Called with a job's id when its progress changed; any thread.
+        revive: See `Revive`; any thread.
     """
 
     def __init__(
@@ -111,9 +124,12 @@ class Queue:
         workers: Workers,
         on_end: Callable[[Job], None],
         on_progress: Callable[[str], None],
+        revive: Revive | None = None,
     ) -> None:
         self.jobs: dict[str, Job] = {}
-        """Those without an outcome, by id."""
+        """Those without an outcome, by id. Those that wait since before a restart are not there
+        until they run."""
+        self._revive = revive
         self._endpoints = endpoints
         self._store = store
         self._max_size = max_size
@@ -127,6 +143,7 @@ class Queue:
         self._limited: dict[Endpoint, dict[Run, None]] = {}  # those with a time limit, oldest first
         self._timed: set[Endpoint] = set()  # of these, those with a timer
         self._closed = False
+        self._at_rest = asyncio.Event()  # once it is closed
         self._threads = ThreadExecutor(max_threads, self._next)
         self._tasks = LoopExecutor(self._loop, self._next)
         self._workers = workers
@@ -143,7 +160,17 @@ class Queue:
         if self._processes is not None:
             await self._processes.ready()
 
-    async def submit(self, job: Job, data: bytes, *, priority: int, sharer: str) -> None:
+    async def submit(
+        self,
+        job: Job,
+        data: bytes,
+        *,
+        priority: int,
+        sharer: str,
+        told: bool = False,
+        caller: bytes = b"",
+        key: str | None = None,
+    ) -> str:
         """Accept a job; it runs as soon as there is a slot.
 
         Args:
@@ -151,9 +178,17 @@ class Queue:
             data: Its arguments, as JSON.
             priority: Higher goes first.
             sharer: Whose it is, for taking turns.
+            told: Whether its session's stream tells of it.
+            caller: The request that brought it, as the store is to keep it.
+            key: Jobs with the same one are the same job; None if it has none.
+
+        Returns:
+            The id of the job: another one's, if that has the same key.
 
         Raises:
             QueueFullError: Too many wait.
+            KeyReusedError: The job with the same key is another call.
+            StoreError: The store cannot keep it.
         """
         endpoint = job.endpoint
         ticket = Ticket(
@@ -166,21 +201,67 @@ class Queue:
             sharer,
             job.session.id,
             job.session.username,
+            told,
+            caller,
+            job.files.paths,
+            key,
+            time.time(),
         )
-        group = self._groups.get(endpoint.concurrency_id)
-        if group is None:
-            group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
+        group = self._group(endpoint)
         self.jobs[job.id] = job  # before a thread can claim it
         try:
             # What does not wait is not refused because others do.
             max_waiting = self._max_size if endpoint.queue else None
-            await self._store.enqueue(ticket, max_waiting=max_waiting)
+            id = await self._store.enqueue(ticket, max_waiting=max_waiting)
+        except asyncio.CancelledError:
+            raise  # it may be accepted all the same, and is run then
         except BaseException:
             self.jobs.pop(job.id, None)
             raise
+        if id != job.id:
+            self.jobs.pop(job.id, None)
+            return id
         if self._closed:
-            self.end(job, failed_event(job.id, _STOPPED, show=True), "failed")
-            return
+            if not self._store.durable:
+                self.end(job, failed_event(job.id, _STOPPED, show=True), "failed")
+            return id
+        self._fill_soon(group)
+        return id
+
+    def recover(self) -> None:
+        """Go on where the server before this one stopped."""
+        for ticket in self._store.interrupted():
+            endpoint = self._endpoints.get(ticket.endpoint)
+            if (
+                endpoint is not None
+                and endpoint.on_crash == "retry"
+                and ticket.starts <= endpoint.max_retries
+            ):
+                self._store.requeue(ticket.id)
+            else:
+                self._refuse(ticket, _CRASHED, retryable=True)
+        by_line = {endpoint.concurrency_id: endpoint for endpoint in self._endpoints.values()}
+        for line in self._store.lines():
+            if (endpoint := by_line.get(line)) is not None:
+                self._fill_soon(self._group(endpoint))
+                continue
+            while tickets := self._store.claim(line):
+                for ticket in tickets:
+                    self._refuse(ticket, _GONE)
+
+    def _refuse(self, ticket: Ticket, error: Exception, *, retryable: bool = False) -> None:
+        event = failed_event(ticket.id, error, show=True, retryable=retryable)
+        self._store.finish(ticket.id, encode_message(event))
+        if (endpoint := self._endpoints.get(ticket.endpoint)) is not None:
+            endpoint.counts["failed"] += 1
+
+    def _group(self, endpoint: Endpoint) -> _Group:
+        group = self._groups.get(endpoint.concurrency_id)
+        if group is None:
+            group = self._groups[endpoint.concurrency_id] = self._make_group(endpoint)
+        return group
+
+    def _fill_soon(self, group: _Group) -> None:
         if not self._joined:
             # Once for all that join in this turn of the loop: a thread that is woken for each
             # of them would take the interpreter lock as often.
@@ -204,6 +285,12 @@ class Queue:
         """
         removed = self._store.withdraw(id)
         job = self.jobs.get(id)
+        if job is None and removed:  # it waited since before a restart
+            ticket = self._store.ticket(id)
+            self._store.finish(id, encode_message(cancelled_event(id)))
+            if (endpoint := self._endpoints.get(ticket.endpoint)) is not None:
+                endpoint.counts["cancelled"] += 1
+            return "removed"
         if job is None or not self.end(job, cancelled_event(id), "cancelled"):
             self._store.ticket(id)
             return "ended"
@@ -227,21 +314,24 @@ class Queue:
             run.stop()
         return True
 
-    def estimate(self, job: Job) -> Estimate | None:
+    def estimate(self, id: str) -> Estimate | None:
         """Return what a waiting job can expect; None if it does not wait, or runs in a moment."""
-        position = self._store.position(job.id)
+        position = self._store.position(id)
         if position is None:
             return None
-        group = self._groups[job.endpoint.concurrency_id]
+        endpoint = self._endpoints.get(self._store.ticket(id).endpoint)
+        if endpoint is None:
+            return None
+        group = self._group(endpoint)
         with self._lock:
             if group.limit is None or len(group.running) < group.limit:
                 return None
             oldest, since = next(iter(group.running.items()))
-        own = job.endpoint.durations.mean
+        own = endpoint.durations.mean
         if own is None:
             return Estimate(*position, None)
         mean = oldest.endpoint.durations.mean or own
-        turns = position.rank // (job.endpoint.max_batch_size if job.endpoint.batch else 1)
+        turns = position.rank // (endpoint.max_batch_size if endpoint.batch else 1)
         free_in = max(0.0, since + mean - time.monotonic())
         return Estimate(*position, own + free_in + turns * own / group.limit)
 
@@ -250,13 +340,31 @@ class Queue:
         """How many functions run."""
         return sum(len(group.running) for group in self._groups.values())
 
-    def close(self) -> None:
-        """Start no more jobs, and stop what can be stopped."""
+    async def drain(self, grace: float) -> None:
+        """Start no more jobs, and wait until none runs, ``grace`` seconds at most."""
         self._closed = True
+        if self.running:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._at_rest.wait()
+
+    def close(self) -> None:
+        """Start no more jobs, and stop what can be stopped.
+
+        In a durable store, jobs that have no outcome are left as a crash would leave them.
+        """
+        self._closed = True
+        if self._store.durable:
+            with self._lock:
+                runs = [run for group in self._groups.values() for run in group.running]
+            for run in runs:
+                run.stop()
         self._threads.close()
         self._tasks.close()
         if self._processes is not None:
             self._processes.close()
+        if self._store.durable:
+            return
         for job in list(self.jobs.values()):
             self.end(job, failed_event(job.id, _STOPPED, show=True), "failed")
 
@@ -302,7 +410,7 @@ class Queue:
                 if not tickets:
                     return None
                 # One that was cancelled in this very moment has gone from the table.
-                jobs = [job for ticket in tickets if (job := self.jobs.get(ticket.id))]
+                jobs = [job for ticket in tickets if (job := self._find(ticket))]
             run = Run(
                 jobs,
                 executor=self._executor(jobs[0].endpoint),
@@ -316,6 +424,16 @@ class Queue:
             job.run = run
         return run
 
+    def _find(self, ticket: Ticket) -> Job | None:
+        """Return a job that is to run; None if it cannot."""
+        job = self.jobs.get(ticket.id)
+        if job is None and ticket.recovered and self._revive is not None:
+            try:
+                job = self.jobs[ticket.id] = self._revive(ticket)
+            except Exception as error:
+                self._refuse(ticket, error)
+        return job
+
     def _next(self, run: Run) -> Run | None:
         endpoint = run.endpoint
         group = self._groups[endpoint.concurrency_id]
@@ -326,6 +444,9 @@ class Queue:
             endpoint.seconds += run.elapsed
             if run.succeeded:
                 endpoint.durations.add(run.elapsed)
+            if self._closed and not self.running:
+                with suppress(RuntimeError):  # the loop is closed, too
+                    self._loop.call_soon_threadsafe(self._at_rest.set)
         return self._claim(group)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:

@@ -32,9 +32,10 @@ from jobwire.server.context import Request, Session
 from jobwire.server.endpoint import Endpoint
 from jobwire.server.errors import InputError, UnavailableError
 from jobwire.server.guard import route_path
-from jobwire.server.job import Caller, Job
+from jobwire.server.job import Caller
+from jobwire.server.job_routes import JobRoutes, after_of
 from jobwire.server.service import Service
-from jobwire.server.stores.base import JobNotFoundError
+from jobwire.server.stores.base import JobNotFoundError, KeyReusedError, StoreError
 from jobwire.server.streams import EventStream, alive, call_events, outcome, session_events
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ T = TypeVar("T")
 
 MAX_HASH_SIZE = 256
 """Characters of a session's hash; clients make it of 10 to 36."""
+
+
+MAX_KEY_SIZE = 255
+"""Characters of an Idempotency-Key."""
 
 
 class _JoinBody(Struct):
@@ -197,6 +202,7 @@ class Routes:
             ("GET", "/upload_progress", self.upload_progress),
             ("GET", "/file={path:path}", self.file),
             ("GET", "/file/{path:path}", self.file),
+            *JobRoutes(self._app).table(),
             ("GET", "/queue/status", self.status),
             ("GET", "/startup-events", self.startup_events),
             ("GET", "/app_id", self.app_id),
@@ -236,20 +242,35 @@ class Routes:
         caller = _caller(request, body.session_hash)
         channel = self._channel(body.session_hash, caller)
         values, data = _values(body)
-        return _accepted(await self._submit(endpoint, values, data, caller, channel=channel))
+        key = _key(request)
+        return _accepted(
+            await self._submit(endpoint, values, data, caller, channel=channel, key=key)
+        )
 
     async def data(self, request: HTTPRequest) -> EventStream:
         hash = request.query_params.get("session_hash")
         if hash is None:
             raise _BadBodyError("Field required", place=("query", "session_hash"))
-        channel = self._service.channels.get(hash, request.scope["user"])
-        return EventStream(session_events(channel, on_leave=self._service.leave))
+        after = after_of(request)
+        channel = self._service.channel(hash, request.scope["user"], after=after)
+        return self._stream(channel, after)
+
+    def _stream(self, channel: Channel | None, after: int | None) -> EventStream:
+        service = self._service
+        return EventStream(
+            session_events(
+                channel,
+                on_leave=service.leave,
+                after=after,
+                is_closed=lambda: service.delivery.closed,
+            )
+        )
 
     async def call(self, request: HTTPRequest) -> Response:
         endpoint = self._service.find(request.path_params["name"])
         body = _decode(await request.body(), _JoinBody)
         caller = _caller(request, body.session_hash)
-        return _accepted(await self._submit(endpoint, *_values(body), caller))
+        return _accepted(await self._submit(endpoint, *_values(body), caller, key=_key(request)))
 
     async def call_named(self, request: HTTPRequest) -> Response:
         endpoint = self._service.find(request.path_params["name"])
@@ -260,7 +281,8 @@ class Routes:
             raise _InvalidCallError(endpoint, error) from None
         # As the stdlib writes it: NaN and halves of surrogate pairs are for `decode` to judge.
         data = json.dumps(values).encode()
-        return _accepted(await self._submit(endpoint, values, data, _caller(request, None)))
+        caller = _caller(request, None)
+        return _accepted(await self._submit(endpoint, values, data, caller, key=_key(request)))
 
     async def call_data(self, request: HTTPRequest) -> EventStream:
         id = request.path_params["event_id"]
@@ -269,7 +291,15 @@ class Routes:
             service.ticket(id, request.scope["user"])
         except JobNotFoundError:
             id = ""  # somebody else's is as unknown as one that never was
-        return EventStream(call_events(id, store=service.store, delivery=service.delivery))
+        return EventStream(
+            call_events(
+                id,
+                store=service.store,
+                delivery=service.delivery,
+                after=after_of(request),
+                on_leave=service.leave_job,
+            )
+        )
 
     async def run(self, request: HTTPRequest) -> Response:
         body = _decode(await request.body(), _JoinBody)
@@ -277,8 +307,8 @@ class Routes:
         endpoint = self._service.find(name if body.fn_index is None else _index(body.fn_index))
         service = self._service
         caller = _caller(request, body.session_hash)
-        job = await self._submit(endpoint, *_values(body), caller)
-        ended = await outcome(job.id, store=service.store, delivery=service.delivery)
+        id = await self._submit(endpoint, *_values(body), caller, key=_key(request))
+        ended = await outcome(id, store=service.store, delivery=service.delivery)
         output = bytes(ended.output)
         if ended.success and output != b"{}":
             return _json(output)
@@ -315,7 +345,8 @@ class Routes:
         caller: Caller,
         *,
         channel: Channel | None = None,
-    ) -> Job:
+        key: str | None = None,
+    ) -> str:
         session: Session | None = None
         if channel is not None:
             session = channel.session
@@ -323,7 +354,7 @@ class Routes:
             session = self._channel(caller.request.session_hash, caller).session
         try:
             return await self._service.submit(
-                endpoint, values, data, caller, channel=channel, session=session
+                endpoint, values, data, caller, channel=channel, session=session, key=key
             )
         except InputError as error:
             raise _InvalidCallError(endpoint, error) from None
@@ -523,8 +554,15 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-def _accepted(job: Job) -> Response:
-    return _json(b'{"event_id":"' + job.id.encode() + b'"}')
+def _accepted(id: str) -> Response:
+    return _json(b'{"event_id":"' + id.encode() + b'"}')
+
+
+def _key(request: HTTPRequest) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_SIZE:
+        raise _RefusedError(400, f"An Idempotency-Key has 1 to {MAX_KEY_SIZE} characters.")
+    return key
 
 
 def _detail(status: int, detail: Any) -> Response:
@@ -544,6 +582,12 @@ def _refusal(error: JobwireError) -> Response:
             return _detail(error.status, str(error))
         case EndpointNotFoundError():
             return _detail(404, str(error))
+        case KeyReusedError():
+            return _detail(422, str(error))
+        case JobNotFoundError():
+            return _detail(404, str(error))
+        case StoreError():
+            return JSONResponse({"detail": str(error)}, 503, {"retry-after": "1"})
         case QueueFullError():
             return JSONResponse({"detail": str(error)}, 503, {"retry-after": "1"})
         case UnavailableError():

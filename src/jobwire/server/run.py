@@ -80,6 +80,8 @@ class Run(Execution):
         self._on_end = on_end
         self._on_progress = on_progress
         self._on_start = on_start
+        # Those that follow are told as changes of it.
+        self.last = jobs[0].last
 
     def stop(self) -> None:
         """Tell the function that its outcome is settled. Any thread may call it."""
@@ -181,9 +183,27 @@ def cancelled_event(id: str) -> ProcessCompleted:
     return ProcessCompleted(id, Output(), success=True)
 
 
-def failed_event(id: str, error: BaseException, *, show: bool) -> ProcessCompleted:
-    """Return the outcome of a failed job. Arguments as for `failure_of`."""
-    return _failed(id, failure_of(error, show=show))
+class _Retryable(Failure):
+    """Fails for a reason that is not the function's."""
+
+    retryable: bool = True
+
+
+def failed_event(
+    id: str, error: BaseException, *, show: bool, retryable: bool = False
+) -> ProcessCompleted:
+    """Return the outcome of a failed job.
+
+    Args:
+        id: The job.
+        error: As for `failure_of`.
+        show: As for `failure_of`.
+        retryable: Say that it was not for the function, so that to submit the job again may help.
+    """
+    failure = failure_of(error, show=show)
+    if retryable:
+        failure = _Retryable(failure.error, failure.duration, failure.visible, failure.title)
+    return _failed(id, failure)
 
 
 def _failed(id: str, failure: Failure) -> ProcessCompleted:

@@ -36,6 +36,9 @@ HEAD_TIMEOUT = 30.0
 UNREAD_TIMEOUT = 60_000
 """Milliseconds for which sent bytes may be unacknowledged."""
 
+FORCE_INTERVAL = 0.1
+"""Seconds in which a second signal is noticed, as in uvicorn."""
+
 GC_THRESHOLDS = (20_000, 20, 50)
 """Instead of Python's 700, 10 and 10."""
 
@@ -185,8 +188,13 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Before the streams are cut, so that they can tell how their jobs ended.
-        self._app.close()
+        stopping = asyncio.ensure_future(self._app.stop())
+        while not stopping.done():
+            if self.force_exit:  # a second signal
+                await self._app.stop(grace=0)
+            await asyncio.wait([stopping], timeout=FORCE_INTERVAL)
         await super().shutdown(sockets)
+        self._app.close()
 
 
 class BackgroundServer:

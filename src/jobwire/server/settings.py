@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jobwire.exceptions import ArgumentError
+from jobwire.server.stores import check_address
 
 __all__ = (
     "Authentication",
@@ -66,6 +67,8 @@ class Settings:
     show_errors: bool
     allowed_hosts: Sequence[str] | None
     allowed_origins: Sequence[str]
+    store: str | None
+    grace: float
 
     def __post_init__(self) -> None:
         for names, is_right, expected in _RULES:
@@ -136,12 +139,17 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "an int of at least 1, or None for no limit",
     ),
     (
+        "store",
+        is_optional(check_address),
+        "'memory:', 'sqlite:PATH', or None for where it is served to say",
+    ),
+    (
         "max_processes",
         is_optional(is_count),
         "an int of at least 1, or None for one for each core",
     ),
     ("executor", lambda value: value in ("thread", "process"), "'thread' or 'process'"),
-    ("result_ttl session_ttl upload_ttl", is_seconds, "a number of seconds, 0 or more"),
+    ("result_ttl session_ttl upload_ttl grace", is_seconds, "a number of seconds, 0 or more"),
     ("abandon_after", is_optional(is_seconds), "a number of seconds, 0 or more, or None"),
     ("show_errors", lambda value: isinstance(value, bool), "True or False"),
     (

@@ -25,7 +25,7 @@ from jobwire.protocol.messages import (
 from jobwire.protocol.sse import encode_event
 from jobwire.server.channels import Channel
 from jobwire.server.delivery import Bell, Delivery
-from jobwire.server.stores.base import JobNotFoundError, Store
+from jobwire.server.stores.base import Events, JobNotFoundError, Store, StoreError
 
 __all__ = ("EventStream", "Outcome", "alive", "call_events", "outcome", "session_events")
 
@@ -47,7 +47,28 @@ _HEADERS = [
 ]
 _HEARTBEAT = encode_event(encode_message(Heartbeat()))
 _CLOSE_STREAM = encode_event(encode_message(CloseStream()))
+_STOPPING = encode_event(b'{"msg":"server_stopping","event_id":null}')
+"""To those who can come back. Clients that do not know it pass over it."""
+
+_STOPPED = encode_event(
+    encode_message(UnexpectedError(message="Server stopped unexpectedly.", success=False))
+)
+"""To those who cannot, in the words that stock servers have for it."""
+
 _NULL = b"null"
+
+_CALL_STOPPED = encode_event(
+    encode_value(
+        {
+            "error": "the server was stopped before the job was over; if it keeps jobs, ask again "
+            "after its next start",
+            "duration": 10.0,
+            "visible": True,
+            "title": "Stopped",
+        }
+    ),
+    event="error",
+)
 
 
 class EventStream:
@@ -103,7 +124,11 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def session_events(
-    channel: Channel | None, *, on_leave: Callable[[Channel], None]
+    channel: Channel | None,
+    *,
+    on_leave: Callable[[Channel], None],
+    after: int | None = None,
+    is_closed: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[bytes]:
     """Yield all that a session is told, until nothing is left to tell.
 
@@ -112,6 +137,8 @@ async def session_events(
     Args:
         channel: The session's; None if there is no such session.
         on_leave: Called when the stream is over, unless another has taken over.
+        after: The number of the last event that the client has had; None if it cannot say.
+        is_closed: Whether the server has stopped, and there will be no more events.
     """
     if channel is None:
         # In the words and the form that stock servers have for it.
@@ -119,7 +146,7 @@ async def session_events(
         yield encode_event(encode_message(message))
         return
     bell = Bell()
-    channel.attach(bell)
+    channel.attach(bell, after=after)
     sent = time.monotonic()
     try:
         while channel.bell is bell:
@@ -130,6 +157,9 @@ async def session_events(
                 continue
             if not channel.pending:
                 break
+            if is_closed():
+                yield _STOPPED if after is None else _STOPPING
+                return
             if now - sent >= HEARTBEAT_INTERVAL:
                 yield _HEARTBEAT
                 sent = now
@@ -154,21 +184,24 @@ async def session_events(
 class _Reader:
     """Follows one job's log."""
 
+    listens = True
+
     def __init__(self, id: str, *, store: Store, delivery: Delivery) -> None:
         self._id = id
         self._store = store
         self._delivery = delivery
         self._bell = Bell()
 
-    def notify(self, id: str, *, progress: bool) -> None:
+    def notify(self, id: str, *, progress: bool, number: int = 0) -> None:
         if not progress:
             self._bell.ring()
 
     def forget(self, id: str) -> None:
         self._bell.ring()
 
-    async def events(self) -> AsyncGenerator[list[bytes]]:
-        """Yield the log in pieces, to its end; an empty one after `HEARTBEAT_INTERVAL`.
+    async def events(self) -> AsyncGenerator[Events]:
+        """Yield the log in pieces, to its end or that of the server; an empty one after
+        `HEARTBEAT_INTERVAL`.
 
         Raises:
             JobNotFoundError: There is no such job, or it expired meanwhile.
@@ -177,70 +210,94 @@ class _Reader:
         self._delivery.follow(self._id, self)
         try:
             while True:
-                events, ended = self._store.read(self._id, after)
-                if events:
-                    yield events
-                if ended:
+                piece = self._store.read(self._id, after)
+                if piece.events:
+                    after = piece.numbers[-1]
+                    yield piece
+                if piece.ended or (self._delivery.closed and not piece.events):
                     return
-                after += len(events)
-                if not events:
+                if not piece.events:
                     due = time.monotonic() + HEARTBEAT_INTERVAL
                     await self._bell.wait(HEARTBEAT_INTERVAL)
                     if time.monotonic() >= due:
-                        yield []
+                        yield piece
         finally:
             self._delivery.unfollow(self._id, self)
 
 
-async def call_events(id: str, *, store: Store, delivery: Delivery) -> AsyncGenerator[bytes]:
+async def call_events(
+    id: str,
+    *,
+    store: Store,
+    delivery: Delivery,
+    after: int | None = None,
+    on_leave: Callable[[str], None] = lambda job: None,
+) -> AsyncGenerator[bytes]:
     """Yield what the simple API tells of one job, from its beginning to its outcome.
 
     Anybody may read it, as often as they like, while the job's results are kept. Every
     output is whole. Who reads a long log of outputs that are large does not get each one of
     them: there could be far more to send than the log is long.
+
+    Args:
+        id: The job.
+        store: Where its log is.
+        delivery: Tells of news.
+        after: The number of the last event that the client has had; each is sent with its own
+            then. None if it cannot say: it is told all, without numbers.
+        on_leave: Called with the id when the stream is over.
     """
     values: list[Any] | None = None
+    ended = False
     log = _Reader(id, store=store, delivery=delivery).events()
     try:
-        async for events in log:
-            chunk = [] if events else [encode_event(_NULL, event="heartbeat")]
+        async for piece in log:
+            chunk = [] if piece.events else [encode_event(_NULL, event="heartbeat")]
             size = 0
-            unsent = False
-            for event in events:
+            unsent = 0
+            for number, event in zip(piece.numbers, piece.events, strict=True):
+                had = after is not None and number <= after
+                seq = "" if after is None else f"{number}"
                 message = decode_message(event)
                 if isinstance(message, ProcessGenerating):
                     data = decode_value(cast("msgspec.Raw", message.output.data))
                     if values is not None:
                         data = [apply_edits(*pair) for pair in zip(values, data, strict=True)]
                     values = data
-                    unsent = size >= MAX_CALL_CHUNK
-                    if not unsent:
-                        chunk.append(_call_output(values))
+                    unsent = number if size >= MAX_CALL_CHUNK and not had else 0
+                    if not unsent and not had:
+                        chunk.append(_call_output(values, seq))
                         size += len(chunk[-1])
                 elif isinstance(message, ProcessCompleted):
-                    unsent = False  # the outcome has it
-                    chunk.append(_call_outcome(event, message))
+                    unsent = 0  # the outcome has it
+                    ended = True
+                    if had:
+                        continue
+                    chunk.append(_call_outcome(event, message, seq))
             if unsent:
-                chunk.append(_call_output(values))
+                chunk.append(_call_output(values, "" if after is None else f"{unsent}"))
             if chunk:
                 yield b"".join(chunk)
             await asyncio.sleep(0)  # a long log must not keep the loop from all else
+        if not ended and after is None:
+            yield _CALL_STOPPED
     except JobNotFoundError:
         yield encode_event(b'"404: Not Found"', event="error")
     finally:
         await log.aclose()
+        on_leave(id)
 
 
-def _call_output(values: list[Any] | None) -> bytes:
-    return encode_event(encode_value(values), event="generating")
+def _call_output(values: list[Any] | None, seq: str) -> bytes:
+    return encode_event(encode_value(values), event="generating", id=seq)
 
 
-def _call_outcome(event: bytes, message: ProcessCompleted) -> bytes:
+def _call_outcome(event: bytes, message: ProcessCompleted, seq: str) -> bytes:
     output = message.output
     if message.success:
         data = _NULL if isinstance(output.data, msgspec.UnsetType) else bytes(output.data)
-        return encode_event(data, event="complete")
-    return encode_event(bytes(_parts(event).output), event="error")
+        return encode_event(data, event="complete", id=seq)
+    return encode_event(bytes(_parts(event).output), event="error", id=seq)
 
 
 class Outcome(msgspec.Struct):
@@ -263,10 +320,17 @@ async def outcome(id: str, *, store: Store, delivery: Delivery) -> Outcome:
 
     Raises:
         JobNotFoundError: There is no such job, or it expired meanwhile.
+        StoreError: The server was stopped before.
     """
     last = b""
-    async for events in _Reader(id, store=store, delivery=delivery).events():
-        last = events[-1] if events else last
+    ended = False
+    async for piece in _Reader(id, store=store, delivery=delivery).events():
+        last = piece.events[-1] if piece.events else last
+        ended = piece.ended
+    if not ended:
+        raise StoreError(
+            f"the server was stopped before the job {id} was over; a durable store keeps it"
+        )
     return _parts(last)
 
 

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
-from threading import Lock
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import RLock
 
 from msgspec.structs import replace
 
 from jobwire.exceptions import QueueFullError
-from jobwire.server.line import Line, Place
+from jobwire.server.line import Place
 from jobwire.server.stores.base import (
     Events,
+    FileIndex,
     JobNotFoundError,
+    KeyReusedError,
     LogFullError,
     Position,
     Ticket,
+    Wake,
 )
+from jobwire.server.stores.waiting import Lines
 
-__all__ = ("MemoryStore",)
+__all__ = ("OUTCOME_SIZE", "MemoryStore", "cut")
 
 OUTCOME_SIZE = 256 * 1024
 """Bytes that a log may be too long by with a job's outcome: a failure can always be told."""
 
 
 class _Entry:
-    __slots__ = ("ended", "events", "place", "size", "ticket")
+    __slots__ = ("data_size", "ended", "events", "numbers", "place", "size", "ticket")
+
+    ready = True
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
         self.events: list[bytes] = []
+        self.numbers: list[int] = []
         self.size = 0
+        self.data_size = len(ticket.data)
         self.ended = False
         self.place: Place | None = None
 
@@ -47,6 +57,10 @@ class MemoryStore:
         clock: Monotonic seconds.
     """
 
+    file_index: FileIndex | None = None
+    file_root: Path | None = None
+    durable = False
+
     def __init__(
         self,
         *,
@@ -60,79 +74,81 @@ class MemoryStore:
         self._max_size = max_size
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
-        self._lines: dict[str, Line[_Entry]] = {}
-        self._waiting = 0
+        self._keys: dict[str, str] = {}
+        self._sessions: dict[tuple[str | None, str], dict[str, None]] = {}
+        self._lines = Lines()
+        self._last = 0  # the number of the last event
         self._size = 0  # bytes of all logs and arguments
         self._expired: list[str] = []  # since `expire` was called last
         self._ended: deque[tuple[float, str]] = deque()  # when it ended; oldest first
-        self._lock = Lock()
-        self._on_event: Callable[[str], None] = lambda _: None
+        # Held while news are told, so that they are told in order; who is told may read.
+        self._lock = RLock()
+        self._on_news: Wake = lambda news, last: None
 
-    def open(self, on_event: Callable[[str], None]) -> None:
-        self._on_event = on_event
+    def open(self, on_news: Wake, groups: Mapping[str, str]) -> None:
+        self._on_news = on_news
 
     def close(self) -> None:
         with self._lock:
             self._entries.clear()
+            self._keys.clear()
+            self._sessions.clear()
             self._lines.clear()
             self._ended.clear()
-            self._waiting = 0
 
-    async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> None:
+    def flush(self) -> None:
+        pass
+
+    def interrupted(self) -> list[Ticket]:
+        return []
+
+    def lines(self) -> list[str]:
         with self._lock:
-            if max_waiting is not None and self._waiting >= max_waiting:
-                # In the words that stock servers have for it.
-                raise QueueFullError(
-                    f"Queue is full. Max size is {max_waiting} and size is {self._waiting}.",
-                    status=503,
-                )
+            return self._lines.names()
+
+    def holds(self) -> dict[str, list[str]]:
+        return {}
+
+    def hold(self, id: str, path: str) -> None:
+        pass
+
+    async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
+        with self._lock:
+            if ticket.key is not None and (id := self._keys.get(ticket.key)) is not None:
+                if not self._entries[id].ticket.is_same_call(ticket):
+                    raise KeyReusedError(id)
+                return id
+            self._lines.check_room(max_waiting)
             self._make_room(len(ticket.data))
             entry = self._entries[ticket.id] = _Entry(ticket)
             self._size += len(ticket.data)
-            line = self._lines.get(ticket.group)
-            if line is None:
-                line = self._lines[ticket.group] = Line()
-            entry.place = line.join(entry, sharer=ticket.sharer, priority=ticket.priority)
-            self._waiting += 1
+            if ticket.key is not None:
+                self._keys[ticket.key] = ticket.id
+            if ticket.told and ticket.session is not None:
+                of_session = self._sessions.setdefault((ticket.user, ticket.session), {})
+                of_session[ticket.id] = None
+            self._lines.join(entry)
+            return ticket.id
+
+    def requeue(self, id: str) -> None:
+        raise JobNotFoundError(id)  # nothing outlives the server
 
     def claim(self, group: str) -> list[Ticket]:
-        claimed: list[Ticket] = []
         with self._lock:
-            line = self._lines.get(group)
-            if not line:
-                return claimed
-            head = line.peek()
-            while (
-                head is not None
-                and (not claimed or head.ticket.endpoint == claimed[0].endpoint)
-                and len(claimed) < head.ticket.batch
-            ):
-                line.take().place = None
-                claimed.append(head.ticket)
-                head = line.peek()
-            self._waiting -= len(claimed)
-        return claimed
+            return [entry.ticket for entry in self._lines.take(group)]
 
     def withdraw(self, id: str) -> bool:
         with self._lock:
             entry = self._entries.get(id)
-            if entry is None or entry.place is None:
-                return False
-            self._lines[entry.ticket.group].leave(entry.place)
-            entry.place = None
-            self._waiting -= 1
-            return True
+            return entry is not None and self._lines.leave(entry)
 
     def position(self, id: str) -> Position | None:
         with self._lock:
             entry = self._entries.get(id)
-            if entry is None or entry.place is None:
-                return None
-            line = self._lines[entry.ticket.group]
-            return Position(line.rank(entry.place), len(line))
+            return None if entry is None else self._lines.position(entry)
 
     def waiting(self) -> int:
-        return self._waiting
+        return self._lines.size
 
     def append(self, id: str, event: bytes) -> bool:
         with self._lock:
@@ -141,10 +157,7 @@ class MemoryStore:
                 return False
             if entry.size + len(event) > self._max_log_size:
                 raise LogFullError(self._max_log_size)
-            entry.size += len(event)
-            entry.events.append(event)
-            self._size += len(event)
-        self._on_event(id)
+            self._add(entry, event)
         return True
 
     def finish(self, id: str, event: bytes) -> bool:
@@ -154,57 +167,144 @@ class MemoryStore:
                 return False
             if entry.size + len(event) > self._max_log_size + OUTCOME_SIZE:
                 raise LogFullError(self._max_log_size)
-            entry.size += len(event)
-            entry.events.append(event)
-            entry.ended = True
-            self._size += len(event) - len(entry.ticket.data)
-            if entry.ticket.data:
+            self._size -= entry.data_size
+            entry.data_size = 0
+            # Who has a key may come again with the same call, to be compared with this one.
+            if entry.ticket.key is not None:
+                entry.data_size = len(entry.ticket.data)
+                self._size += entry.data_size
+            elif entry.ticket.data:
                 entry.ticket = replace(entry.ticket, data=b"")
+            entry.ended = True
             self._ended.append((self._clock(), id))
-        self._on_event(id)
+            self._add(entry, event)
         return True
 
-    def read(self, id: str, after: int = 0, *, max_size: int = 256 * 1024) -> Events:
+    def read(
+        self, id: str, after: int = 0, *, until: int | None = None, max_size: int = 256 * 1024
+    ) -> Events:
         with self._lock:
             entry = self._entry(id)
-            if entry.size <= max_size:
-                return Events(entry.events[after:], entry.ended)
-            end, size = after, 0
-            while end < len(entry.events) and (end == after or size < max_size):
-                size += len(entry.events[end])
-                end += 1
-            return Events(entry.events[after:end], entry.ended and end == len(entry.events))
+            return cut(
+                entry.events, entry.numbers, len(entry.events), entry.ended, after, until, max_size
+            )
 
     def ticket(self, id: str) -> Ticket:
         with self._lock:
             return self._entry(id).ticket
 
+    def outcome(self, id: str) -> tuple[int, bytes] | None:
+        with self._lock:
+            entry = self._entry(id)
+            return (entry.numbers[-1], entry.events[-1]) if entry.ended else None
+
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+        if after is None:
+            return []
+        with self._lock:
+            found: list[str] = []
+            for id in self._sessions.get((user, session), ()):
+                entry = self._entries[id]
+                if not entry.ended or entry.numbers[-1] > after:
+                    found.append(id)
+            return found
+
+    def latest(self, user: str | None, *, limit: int) -> list[Ticket]:
+        with self._lock:
+            found: list[Ticket] = []
+            for entry in reversed(self._entries.values()):
+                if len(found) == limit:
+                    break
+                if entry.ticket.user == user:
+                    found.append(entry.ticket)
+            return found
+
+    def forget(self, id: str) -> bool:
+        with self._lock:
+            if not self._entry(id).ended:
+                return False
+            self._ended = deque(each for each in self._ended if each[1] != id)
+            self._forget(id)
+            return True
+
     def expire(self) -> tuple[list[str], float | None]:
         with self._lock:
             due = self._clock() - self._result_ttl
             while self._ended and self._ended[0][0] <= due:
-                self._forget_oldest()
+                self._forget(self._ended.popleft()[1])
             expired, self._expired = self._expired, []
             return expired, self._ended[0][0] - due if self._ended else None
+
+    def _add(self, entry: _Entry, event: bytes) -> None:
+        self._last += 1
+        entry.events.append(event)
+        entry.numbers.append(self._last)
+        entry.size += len(event)
+        self._size += len(event)
+        self._on_news({entry.ticket.id: self._last}, self._last)
 
     def _make_room(self, size: int) -> None:
         if self._max_size is None:
             return
         while self._size + size > self._max_size and self._ended:
-            self._forget_oldest()
+            self._forget(self._ended.popleft()[1])
         if self._size + size > self._max_size:
             raise QueueFullError(
                 f"Queue is full. Max size is {self._max_size} bytes and size is {self._size}.",
                 status=503,
             )
 
-    def _forget_oldest(self) -> None:
-        id = self._ended.popleft()[1]
-        self._size -= self._entries.pop(id).size
+    def _forget(self, id: str) -> None:
+        entry = self._entries.pop(id)
+        ticket = entry.ticket
+        self._size -= entry.size + entry.data_size
         self._expired.append(id)
+        if ticket.key is not None:
+            del self._keys[ticket.key]
+        if ticket.told and ticket.session is not None:
+            of_session = self._sessions[ticket.user, ticket.session]
+            del of_session[id]
+            if not of_session:
+                del self._sessions[ticket.user, ticket.session]
 
     def _entry(self, id: str) -> _Entry:
         try:
             return self._entries[id]
         except KeyError:
             raise JobNotFoundError(id) from None
+
+
+def cut(
+    events: list[bytes],
+    numbers: list[int],
+    visible: int,
+    ended: bool,
+    after: int,
+    until: int | None,
+    max_size: int,
+) -> Events:
+    """Return the piece of a log that a reader wants.
+
+    Args:
+        events: The log.
+        numbers: The events' numbers.
+        visible: How many of them may be read.
+        ended: The last of these is the outcome.
+        after: See `Store.read`, as for the rest.
+        until: Likewise.
+        max_size: Likewise.
+    """
+    start = bisect_right(numbers, after, 0, visible) if after else 0
+    stop = visible
+    if until is not None and (not visible or numbers[visible - 1] > until):
+        stop = bisect_right(numbers, until, start, visible)
+    end, size = start, 0
+    while end < stop and (end == start or size < max_size):
+        size += len(events[end])
+        end += 1
+    return Events(
+        events[start:end],
+        ended and end == visible,
+        numbers[start:end],
+        numbers[end] if end < visible else 0,
+    )

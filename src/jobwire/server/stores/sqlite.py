@@ -1,0 +1,768 @@
+"""The store that forgets nothing: everything in an SQLite database.
+
+What happens is done in memory first and put into a batch; a thread of the store's own writes
+one batch after the other, each in a transaction. Who waits for a commit gets it, and readers
+are shown what it holds. So a lone job waits for one commit, and many share it.
+
+In memory stay the jobs that have no outcome and what was read or written lately.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from msgspec.structs import replace
+
+from jobwire.exceptions import QueueFullError
+from jobwire.server.line import Place
+from jobwire.server.stores.base import (
+    Events,
+    FileIndex,
+    JobNotFoundError,
+    KeyReusedError,
+    LogFullError,
+    Position,
+    StoreError,
+    Ticket,
+    Wake,
+)
+from jobwire.server.stores.journal import (
+    ENDED,
+    NUMBERS_AT_ONCE,
+    STARTED,
+    Batch,
+    Journal,
+    Stored,
+    Synchronous,
+)
+from jobwire.server.stores.marks import Marks
+from jobwire.server.stores.memory import OUTCOME_SIZE, cut
+from jobwire.server.stores.waiting import Lines
+
+__all__ = ("SqliteStore", "files_of", "marks_of")
+
+CACHE_SIZE = 32 * 1024 * 1024
+"""Bytes of logs of jobs that have ended that stay in memory: most are read at once."""
+
+CACHE_COUNT = 10_000
+"""Jobs that have ended that stay in memory."""
+
+TAIL_SIZE = 1024 * 1024
+"""Bytes of a running job's log that stay in memory."""
+
+MAX_PENDING_SIZE = 32 * 1024 * 1024
+"""Bytes that wait to be written, before threads that write more have to wait."""
+
+MAX_DATA_SIZE = 4096
+"""Bytes of a waiting job's arguments that are read when the store is opened."""
+
+MAX_BATCH = 1000
+"""Jobs that may be claimed together."""
+
+FLUSH_TIMEOUT = 5.0
+"""Seconds for which `SqliteStore.flush` waits for the disk."""
+
+EXPIRED_AT_ONCE = 10_000
+
+RETRY_INTERVAL = 0.5
+"""Seconds after which what could not be written is tried again."""
+
+_logger = logging.getLogger("jobwire.server")
+
+
+def marks_of(path: Path) -> Path:
+    """Return the file beside a store that says which jobs were started."""
+    return path.with_name(f"{path.name}-run")
+
+
+def files_of(path: Path) -> Path:
+    """Return the directory beside a store where its files lie."""
+    return path.with_name(f"{path.name}-files")
+
+
+class _Entry:
+    __slots__ = (
+        "data_size", "dropped", "ended", "events", "held", "number", "numbers", "place", "ready",
+        "settled", "size", "ticket", "visible", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, ticket: Ticket, number: int) -> None:
+        self.ticket = ticket
+        self.data_size = len(ticket.data or b"")
+        self.number = number
+        self.place: Place | None = None
+        self.ready = False  # it is accepted
+        self.waiters: list[asyncio.Future[None]] = []  # until then
+        self.events: list[bytes] = []  # the end of its log
+        self.numbers: list[int] = []
+        self.dropped = 0  # the number of the last event that is not in memory
+        self.visible = 0  # how many of those in memory are written
+        self.held = 0  # bytes of them
+        self.size = 0  # bytes of its whole log
+        self.ended = False
+        self.settled = False  # its outcome is written
+
+
+class _Pending(Batch):
+    """A batch, and what is to be done when it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted: list[_Entry] = []
+        self.touched: dict[_Entry, int] = {}
+        """Jobs with new events, and the number of the last one."""
+        self.slots: list[int] = []
+        """Of the marks that are not needed any more."""
+        self.dead: list[str] = []
+        self.size = 0
+        self.is_empty = True
+
+
+class SqliteStore:
+    """Keeps jobs in a file.
+
+    Args:
+        path: The database. Beside it lie its log (``-wal``), its index (``-shm``), the notes
+            of what runs (``-run``) and a directory for files (``-files``).
+        result_ttl: Seconds for which a job's log is kept after its outcome.
+        max_log_size: Bytes of one job's log.
+        max_size: Bytes of all logs and arguments. Beyond it, the oldest logs of jobs that have
+            ended are forgotten early, and then new jobs are refused; None is no limit.
+        synchronous: What survives a loss of power.
+        clock: Seconds since 1970.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        result_ttl: float,
+        max_log_size: int,
+        max_size: int | None = None,
+        synchronous: Synchronous = "full",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.file_root: Path | None = files_of(path)
+        self.file_index: FileIndex | None = self
+        self._path = path
+        self._result_ttl = result_ttl
+        self._max_log_size = max_log_size
+        self._max_size = max_size
+        self._synchronous: Synchronous = synchronous
+        self._clock = clock
+        self._entries: dict[str, _Entry] = {}
+        self._keys: dict[str, _Entry] = {}
+        self._lines = Lines()
+        self._interrupted: list[Ticket] = []
+        self._cached: OrderedDict[str, _Entry] = OrderedDict()  # of those that have ended
+        self._cached_size = 0
+        self._ending: dict[str, float] = {}  # not written yet, and when they ended
+        self._dead: set[str] = set()  # forgotten, but not in the database yet
+        self._expired: list[str] = []
+        self._last_job = 0
+        self._first_job = 0  # of this server
+        self._last_event = 0
+        self._reserved = 0
+        self._size = 0
+        self._on_news: Wake = lambda news, last: None
+        self._lock = threading.Lock()
+        self._reading = _Reading(path)  # taken after the other one, if both
+        self._changed = threading.Condition(self._lock)
+        self._written = threading.Condition(self._lock)
+        self._pending = _Pending()
+        self._writing = False
+        self._failing: StoreError | None = None
+        self._closing = False
+        self._journal: Journal | None = None
+        self._marks: Marks | None = None
+        self._thread: threading.Thread | None = None
+
+    # -- beginning and end --------------------------------------------------------------
+
+    def open(self, on_news: Wake, groups: Mapping[str, str]) -> None:
+        self._on_news = on_news
+        try:
+            self._marks = Marks(marks_of(self._path))
+        except OSError as error:
+            raise StoreError(f"the store {self._path} cannot be used: {error.strerror}") from error
+        try:
+            self._journal = Journal(self._path, synchronous=self._synchronous)
+            try:
+                self._recover(self._journal, self._marks, groups)
+            except BaseException:
+                self._journal.close()
+                raise
+        except sqlite3.Error as error:
+            self._marks.close()
+            raise StoreError(
+                f"the store {self._path} cannot be read ({error}); name another file, or put a "
+                "backup in its place"
+            ) from error
+        except BaseException:
+            self._marks.close()
+            raise
+        on_news({}, self._last_event)  # of what there is already, nobody else will tell
+        self._thread = threading.Thread(target=self._work, name="jobwire-store", daemon=True)
+        self._thread.start()
+
+    def _recover(self, journal: Journal, marks: Marks, groups: Mapping[str, str]) -> None:
+        marked = marks.read()
+        batch = Batch()
+        for stored in journal.open_jobs(MAX_DATA_SIZE):
+            ticket = stored.ticket
+            if (group := groups.get(ticket.endpoint, ticket.group)) != ticket.group:
+                ticket = replace(ticket, group=group)
+            entry = _Entry(ticket, stored.number)
+            entry.ready = True
+            entry.data_size = stored.size
+            self._entries[ticket.id] = entry
+            if ticket.key is not None:
+                self._keys[ticket.key] = entry
+            if ticket.starts:
+                entry.size = journal.log_size(stored.number)
+                entry.dropped = journal.reserved()
+            if stored.state == STARTED or stored.number in marked:
+                if stored.state != STARTED:
+                    batch.started.append(stored.number)
+                    entry.ticket = replace(ticket, starts=ticket.starts + 1)
+                self._interrupted.append(entry.ticket)
+            else:
+                self._lines.rejoin(entry, stored.turn)
+        self._last_job = journal.last_job()
+        self._first_job = self._last_job + 1
+        self._size = journal.size()
+        self._last_event = journal.reserved()
+        self._reserved = batch.reserved = self._last_event + NUMBERS_AT_ONCE
+        journal.write(batch)
+        marks.clear()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify_all()
+            self._written.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock, self._reading:
+            self._entries.clear()
+            self._keys.clear()
+            self._lines.clear()
+            if self._journal is not None:
+                self._journal.close()
+            if self._marks is not None:
+                self._marks.close()
+
+    def flush(self) -> None:
+        deadline = time.monotonic() + FLUSH_TIMEOUT
+        with self._lock:
+            while not self._closing and (self._writing or not self._pending.is_empty):
+                if (left := deadline - time.monotonic()) <= 0:
+                    return  # the disk is full
+                self._written.wait(left)
+
+    def interrupted(self) -> list[Ticket]:
+        interrupted, self._interrupted = self._interrupted, []
+        return interrupted
+
+    # -- waiting ------------------------------------------------------------------------
+
+    def lines(self) -> list[str]:
+        with self._lock:
+            return self._lines.names()
+
+    async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._closing:
+                raise StoreError("the store is closed")
+            known = None if ticket.key is None else self._find_key(ticket.key, ticket)
+            if known is not None:
+                if isinstance(known, str):
+                    return known
+                entry = known
+            else:
+                self._lines.check_room(max_waiting)
+                self._make_room(len(ticket.data))
+                entry = self._accept(ticket)
+            if entry.ready:
+                return entry.ticket.id
+            entry.waiters.append(waiter)
+        await waiter
+        return entry.ticket.id
+
+    def _find_key(self, key: str, ticket: Ticket) -> _Entry | str | None:
+        entry = self._keys.get(key)
+        if entry is None:
+            with self._reading:
+                stored = self._open_journal().find_key(key)
+            if stored is None or stored.ticket.id in self._dead:
+                return None
+            known = stored.ticket
+        else:
+            known = self._whole(entry)
+        if not known.is_same_call(ticket):
+            raise KeyReusedError(known.id)
+        return entry or known.id
+
+    def _accept(self, ticket: Ticket) -> _Entry:
+        self._last_job += 1
+        entry = self._entries[ticket.id] = _Entry(ticket, self._last_job)
+        place = self._lines.join(entry)
+        self._size += len(ticket.data)
+        if ticket.key is not None:
+            self._keys[ticket.key] = entry
+        pending = self._pending
+        pending.add_job(entry.number, ticket, turn=place[1])
+        pending.accepted.append(entry)
+        self._add(len(ticket.data) + len(ticket.caller))
+        return entry
+
+    def requeue(self, id: str) -> None:
+        with self._lock:
+            entry = self._entries.get(id)
+            if entry is None:
+                raise JobNotFoundError(id)
+            self._lines.rejoin(entry, turn=0)
+            self._pending.requeued.append(entry.number)
+            self._add(0)
+
+    def claim(self, group: str) -> list[Ticket]:
+        with self._lock:
+            # If so many were started that could not be noted, the disk is full.
+            if self._closing or self._marks is None or self._marks.room < MAX_BATCH:
+                return []
+            taken: list[Any] = self._lines.take(group)
+            for entry in taken:
+                self._pending.slots.append(self._marks.set(entry.number))
+                self._pending.started.append(entry.number)
+                entry.ticket = self._whole(entry)
+            if taken:
+                self._add(0)
+            return [entry.ticket for entry in taken]
+
+    def withdraw(self, id: str) -> bool:
+        with self._lock:
+            entry = self._entries.get(id)
+            return entry is not None and self._lines.leave(entry)
+
+    def position(self, id: str) -> Position | None:
+        with self._lock:
+            entry = self._entries.get(id)
+            return None if entry is None else self._lines.position(entry)
+
+    def waiting(self) -> int:
+        return self._lines.size
+
+    # -- logs ---------------------------------------------------------------------------
+
+    def append(self, id: str, event: bytes) -> bool:
+        with self._lock:
+            self._throttle()
+            entry = self._unended(id)
+            if entry is None:
+                return False
+            if entry.size + len(event) > self._max_log_size:
+                raise LogFullError(self._max_log_size)
+            self._add_event(entry, event)
+        return True
+
+    def finish(self, id: str, event: bytes) -> bool:
+        with self._lock:
+            entry = self._unended(id)
+            if entry is None:
+                return False
+            if entry.size + len(event) > self._max_log_size + OUTCOME_SIZE:
+                raise LogFullError(self._max_log_size)
+            entry.ended = True
+            self._add_event(entry, event)
+            size = entry.size
+            if entry.ticket.key is None:
+                self._size -= entry.data_size
+                entry.ticket = replace(entry.ticket, data=b"")
+            else:
+                size += entry.data_size
+            now = self._ending[id] = self._clock()
+            self._pending.ended.append((entry.number, now, self._last_event, size))
+        return True
+
+    def _add_event(self, entry: _Entry, event: bytes) -> None:
+        self._last_event += 1
+        pending = self._pending
+        if self._last_event > self._reserved:
+            self._reserved = self._last_event + NUMBERS_AT_ONCE
+            pending.reserved = self._reserved
+        entry.events.append(event)
+        entry.numbers.append(self._last_event)
+        entry.size += len(event)
+        entry.held += len(event)
+        self._size += len(event)
+        pending.events.append((entry.number, self._last_event, event))
+        pending.touched[entry] = self._last_event
+        self._add(len(event))
+
+    def read(
+        self, id: str, after: int = 0, *, until: int | None = None, max_size: int = 256 * 1024
+    ) -> Events:
+        with self._lock:
+            entry = self._entries.get(id)
+            if entry is not None and after >= entry.dropped:
+                ended = entry.settled
+                return cut(
+                    entry.events, entry.numbers, entry.visible, ended, after, until, max_size
+                )
+            if entry is None or entry.settled:
+                number, ended = None, True
+            else:
+                number, ended = entry.number, False
+            if id in self._dead:
+                raise JobNotFoundError(id)
+        with self._reading:
+            journal = self._open_journal(id)
+            if number is None:
+                stored = journal.find(id)
+                number, ended = stored.number, stored.state == ENDED
+            events, numbers, following = journal.events(number, after, until, max_size)
+        return Events(events, ended and not following, numbers, following)
+
+    def ticket(self, id: str) -> Ticket:
+        with self._lock:
+            if (entry := self._entries.get(id)) is not None:
+                return entry.ticket
+        return self._stored(id).ticket
+
+    def outcome(self, id: str) -> tuple[int, bytes] | None:
+        with self._lock:
+            if (entry := self._entries.get(id)) is not None:
+                return (entry.numbers[-1], entry.events[-1]) if entry.settled else None
+        stored = self._stored(id)
+        if stored.state != ENDED:
+            return None
+        with self._reading:
+            return stored.last, self._open_journal(id).event(stored.number, stored.last)
+
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+        with self._reading:
+            found = self._open_journal().of_session(
+                session, user, after=after or 0, before=self._first_job if after is None else None
+            )
+        return [id for id in found if id not in self._dead]
+
+    def latest(self, user: str | None, *, limit: int) -> list[Ticket]:
+        with self._reading:
+            found = self._open_journal().latest(user, everybody=False, limit=limit)
+        return [stored.ticket for stored in found if stored.ticket.id not in self._dead]
+
+    # -- forgetting ---------------------------------------------------------------------
+
+    def forget(self, id: str) -> bool:
+        with self._lock:
+            entry = self._entries.get(id)
+            if entry is not None and not entry.settled:
+                return False
+        stored = self._stored(id)
+        if stored.state != ENDED:
+            return False
+        with self._lock:
+            self._forget(stored.number, id, stored.size)
+        return True
+
+    def expire(self) -> tuple[list[str], float | None]:
+        with self._lock:
+            due = self._clock() - self._result_ttl
+            with self._reading:
+                journal = self._open_journal()
+                over = journal.ended(due, EXPIRED_AT_ONCE)
+                following = journal.first_end(due)
+            for number, id, size in over:
+                self._forget(number, id, size)
+            expired, self._expired = self._expired, []
+            if len(over) == EXPIRED_AT_ONCE:
+                return expired, 0.0
+            ends = [*self._ending.values()][:1] if following is None else [following]
+            return expired, max(0.0, ends[0] - due) if ends else None
+
+    def _forget(self, number: int, id: str, size: int) -> None:
+        if id in self._dead:
+            return
+        self._dead.add(id)
+        self._expired.append(id)
+        self._size -= size
+        self._evict(id)
+        self._pending.forgotten.append(number)
+        self._pending.dead.append(id)
+        self._add(0)
+
+    def _evict(self, id: str) -> None:
+        entry = self._entries.pop(id, None)
+        if entry is None:
+            return
+        if self._cached.pop(id, None) is not None:
+            self._cached_size -= entry.held
+        if entry.ticket.key is not None:
+            self._keys.pop(entry.ticket.key, None)
+
+    def _make_room(self, size: int) -> None:
+        if self._max_size is None or self._size + size <= self._max_size:
+            return
+        with self._reading:
+            oldest = self._open_journal().ended(float("inf"), EXPIRED_AT_ONCE)
+        for number, id, its_size in oldest:
+            if self._size + size <= self._max_size:
+                return
+            self._forget(number, id, its_size)
+        if self._size + size > self._max_size:
+            raise QueueFullError(
+                f"Queue is full. Max size is {self._max_size} bytes and size is {self._size}.",
+                status=503,
+            )
+
+    # -- files --------------------------------------------------------------------------
+
+    def holds(self) -> dict[str, list[str]]:
+        held: dict[str, list[str]] = {}
+        with self._reading:
+            for id, path in self._open_journal().holds():
+                held.setdefault(id, []).append(path)
+        return held
+
+    def hold(self, id: str, path: str) -> None:
+        with self._lock:
+            if (entry := self._entries.get(id)) is not None:
+                self._pending.holds.append((entry.number, path))
+                self._add(0)
+
+    def add_file(self, token: str, name: str, owner: str | None) -> None:
+        with self._lock:
+            self._pending.files.append((token, name, owner))
+            self._add(0)
+
+    def remove_file(self, token: str) -> None:
+        with self._lock:
+            self._pending.removed_files.append(token)
+            self._add(0)
+
+    def load_files(self) -> list[tuple[str, str, str | None]]:
+        with self._reading:
+            return self._open_journal().files()
+
+    # -- writing ------------------------------------------------------------------------
+
+    def _add(self, size: int) -> None:
+        """Have the batch written, which has grown. With the lock."""
+        self._pending.size += size
+        if self._pending.is_empty:
+            self._pending.is_empty = False
+            self._changed.notify()
+
+    def _throttle(self) -> None:
+        """Let a thread that writes faster than the disk wait. With the lock."""
+        # The event loop must not: what it can write is bounded by the size of logs.
+        while (
+            self._pending.size > MAX_PENDING_SIZE
+            and not self._closing
+            and asyncio._get_running_loop() is None
+        ):
+            self._written.wait()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while self._pending.is_empty and not self._closing:
+                    self._changed.wait()
+                if self._pending.is_empty:
+                    return
+                batch, self._pending = self._pending, _Pending()
+                self._writing = True
+            try:
+                self._open_journal().write(batch)
+            except sqlite3.Error as error:
+                if not self._put_back(batch, error):
+                    return
+            else:
+                self._failing = None
+                self._settle(batch)
+
+    def _settle(self, batch: _Pending) -> None:
+        """Show what was written."""
+        news: dict[str, int] = {}
+        with self._lock:
+            if self._marks is not None:
+                for slot in batch.slots:
+                    self._marks.erase(slot)
+            self._dead.difference_update(batch.dead)
+            for entry, last in batch.touched.items():
+                id = entry.ticket.id
+                news[id] = entry.numbers[entry.visible]
+                entry.visible = bisect_right(entry.numbers, last, entry.visible)
+                if entry.ended and entry.visible == len(entry.events):
+                    entry.settled = True
+                    self._ending.pop(id, None)
+                    self._cached[id] = entry
+                    self._cached_size += entry.held
+                elif entry.held > TAIL_SIZE:
+                    _drop(entry)
+            while self._cached_size > CACHE_SIZE or len(self._cached) > CACHE_COUNT:
+                self._evict(next(iter(self._cached)))
+        self._accepted(batch.accepted, None)
+        if batch.events:
+            self._on_news(news, batch.events[-1][1])
+        with self._lock:
+            self._writing = False
+            self._written.notify_all()
+
+    def _put_back(self, batch: _Pending, error: sqlite3.Error) -> bool:
+        """Refuse the jobs of a batch that could not be written, and keep the rest for later.
+
+        Returns:
+            Whether there will be a later.
+        """
+        failure = StoreError(f"the store cannot keep the job: {error}")
+        if self._failing is None:
+            _logger.error("the store %s cannot be written to: %s", self._path, error)
+        self._failing = failure
+        with self._lock:
+            for entry in batch.accepted:
+                self._lines.leave(entry)
+                self._size -= len(entry.ticket.data)
+                self._evict(entry.ticket.id)
+            refused = {entry.number for entry in batch.accepted}
+            batch.holds = [hold for hold in batch.holds if hold[0] not in refused]
+            batch.jobs = []
+        self._accepted(batch.accepted, failure)
+        batch.accepted = []
+        with self._lock:
+            self._merge(batch)
+            if self._closing:
+                _logger.error("what happened last is lost: %s", error)
+                self._writing = False
+                self._written.notify_all()
+                return False
+            # A new job is to learn of it soon, whatever else there is to be written.
+            deadline = time.monotonic() + RETRY_INTERVAL
+            while not self._pending.accepted:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._closing:
+                    break
+                self._pending.is_empty = True  # so that the next one wakes us
+                self._changed.wait(left)
+            self._pending.is_empty = False
+            self._writing = False
+        return True
+
+    def _merge(self, batch: _Pending) -> None:
+        later = self._pending
+        for name in ("events", "started", "requeued", "ended", "forgotten", "files", "holds",
+                     "removed_files", "slots", "dead"):  # fmt: skip
+            getattr(batch, name).extend(getattr(later, name))
+        batch.jobs, batch.accepted = later.jobs, later.accepted
+        batch.touched |= later.touched
+        batch.size += later.size
+        batch.reserved = later.reserved or batch.reserved
+        batch.is_empty = False
+        self._pending = batch
+
+    def _accepted(self, entries: list[_Entry], failure: StoreError | None) -> None:
+        """Tell those who wait for it that jobs were accepted, or not."""
+        waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for entry in entries:
+            with self._lock:
+                entry.ready = failure is None
+                mine, entry.waiters = entry.waiters, []
+            for waiter in mine:
+                waiters.setdefault(waiter.get_loop(), []).append(waiter)
+        for loop, of_loop in waiters.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, of_loop, failure)
+
+    # -- inside -------------------------------------------------------------------------
+
+    def _open_journal(self, id: str = "") -> Journal:
+        if self._journal is None or (self._closing and self._thread is not None
+                                     and not self._thread.is_alive()):  # fmt: skip
+            raise JobNotFoundError(id)
+        return self._journal
+
+    def _stored(self, id: str) -> Stored:
+        if id in self._dead:
+            raise JobNotFoundError(id)
+        with self._reading:
+            return self._open_journal(id).find(id)
+
+    def _whole(self, entry: _Entry) -> Ticket:
+        """Return a job's ticket with its arguments."""
+        data: Any = entry.ticket.data
+        if data is None:  # it was too large to be read at the start
+            with self._reading:
+                data = self._open_journal().data(entry.number)
+            entry.ticket = replace(entry.ticket, data=data)
+        return entry.ticket
+
+    def _unended(self, id: str) -> _Entry | None:
+        """Return a job that has no outcome; None if it has one. With the lock."""
+        if self._closing:
+            return None
+        entry = self._entries.get(id)
+        if entry is None:
+            self._stored(id)
+            return None
+        return None if entry.ended else entry
+
+
+class _Reading:
+    """The lock of who reads from the database. What goes wrong there becomes a `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+        if isinstance(error, sqlite3.Error):
+            _logger.error("the store %s cannot be read: %s", self._path, error)
+            raise StoreError(f"the store cannot be read: {error}") from error
+
+
+def _drop(entry: _Entry) -> None:
+    """Leave the older half of a log to the database."""
+    sizes = list(accumulate(map(len, entry.events[: entry.visible])))
+    count = 0
+    while count < entry.visible and sizes[count] <= TAIL_SIZE // 2:
+        count += 1
+    if count:
+        entry.dropped = entry.numbers[count - 1]
+        entry.held -= sizes[count - 1]
+        entry.visible -= count
+        del entry.events[:count], entry.numbers[:count]
+
+
+def _resolve(waiters: list[asyncio.Future[None]], failure: StoreError | None) -> None:
+    for waiter in waiters:
+        if waiter.done():
+            continue
+        if failure is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(StoreError(str(failure)))
