@@ -178,3 +178,12 @@ async def test_proxy_sees_no_secrets_and_holds_nothing_up(
         assert method == "CONNECT"
         assert "MINE" not in str(headers)
         assert "TOKEN" not in str(headers)
+
+
+async def test_proxy_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://me:PROXYPASS@127.0.0.1:1")
+    transport = AiohttpTransport(TransportOptions(timeouts=QUICK))
+    with pytest.raises(ConnectError, match=r"socks5.*NO_PROXY") as caught:
+        await transport.request("GET", "http://example.test/config")
+    assert "PROXYPASS" not in str(caught.value)
+    await transport.aclose()

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -70,6 +71,15 @@ class AiohttpTransport:
 
     def _open(self, url: str) -> aiohttp.ClientSession:
         if self._session is None:
+            # Asked once. aiohttp's trust_env reads the environment and ~/.netrc for every
+            # request.
+            proxy = self._options.proxy or (find_proxy(url) if self._options.trust_env else None)
+            if proxy is not None and urlsplit(proxy).scheme not in ("http", "https"):
+                raise ConnectError(
+                    f"cannot connect to {url}: the environment names a proxy of a kind that is "
+                    f"not spoken here, {urlsplit(proxy).scheme}; name one with http://, or the "
+                    "host in NO_PROXY"
+                )
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=0,  # the caller limits what it sends; a stream must never wait
@@ -80,9 +90,7 @@ class AiohttpTransport:
                 cookie_jar=aiohttp.CookieJar(unsafe=True),
                 cookies=self._options.cookies,
                 timeout=self._timeout(self._options.timeouts),
-                # Asked once. aiohttp's trust_env reads the environment and ~/.netrc
-                # for every request.
-                proxy=self._options.proxy or (find_proxy(url) if self._options.trust_env else None),
+                proxy=proxy,
             )
         return self._session
 
