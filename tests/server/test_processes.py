@@ -295,6 +295,7 @@ async def test_crash_fails_one_job_and_says_how(
     offer(bench, function, apart.pid)
     before = await call(bench, apart.pid)
     job = await bench.submit(function.__name__, *args)
+    await until(lambda: bench.queue.running or not bench.queue.jobs)  # it has the worker
     following = await bench.submit("pid")
     assert await bench.failure(job) == (f"the worker process {words}", "Error")
     assert await bench.result(following) != before
