@@ -165,6 +165,28 @@ def test_timeout_covers_sending_files(tmp_path: Path) -> None:
         assert joins(server) == 0
 
 
+def test_timeout_covers_fetching_files(tmp_path: Path) -> None:
+    file = {"path": "/there/a.txt", "orig_name": "a.txt", "meta": {"_type": "gradio.FileData"}}
+    end = message(msg="process_completed", event_id="a", output={"data": [file]}, success=True)
+    kind = {
+        "type": "object",
+        "title": "FileData",
+        "properties": {"path": {}, "orig_name": {}, "meta": {}},
+    }
+    component = {"id": 1, "type": "file", "props": {}, "skip_api": False, "api_info": kind}
+    routes = {
+        JOIN: accepted(),
+        DATA: event_stream(end, message(msg="close_stream")) + LAST_CHUNK,
+        "/gradio_api/file": HANG,
+        "/config": response(config(components=[component])),
+    }
+    with raw_server(routes) as server, Client(server.url, download_files=tmp_path) as client:
+        with pytest.raises(jobwire.JobTimeoutError) as caught:
+            client.predict(None, timeout=0.5)
+        assert caught.value.may_have_run
+        assert any(path.startswith("/gradio_api/file") for path in server.paths())
+
+
 @pytest.mark.parametrize("value", [-1, float("nan"), "5", True])
 def test_timeout_that_makes_no_sense(value: Any) -> None:
     with pytest.raises(jobwire.ArgumentError) as caught:
@@ -552,7 +574,7 @@ PROPOSE = message(msg="send_data", event_id="a")
 OLD = config("sse", "4.0.2", api_prefix="")
 
 
-def old_app(*streams: bytes) -> Any:
+def old_app(*streams: Any) -> Any:
     return raw_server(
         {
             "/queue/join": in_turn(*streams),
@@ -566,11 +588,17 @@ def test_lost_connection_of_a_job_is_made_again_if_the_caller_says_so() -> None:
     lost = Cut(event_stream(PROPOSE, message(msg="process_starts")))
     output = {"data": ["x"]}
     end = message(msg="process_completed", output=output, success=True)
-    fine = event_stream(PROPOSE, message(msg="process_starts"), end) + LAST_CHUNK
+
+    async def fine(connection: Any) -> None:
+        await connection.write(event_stream(PROPOSE))
+        while server.paths().count("/queue/data") < 2:  # its arguments, again
+            await asyncio.sleep(0.01)
+        rest = event_stream(message(msg="process_starts"), end)
+        await connection.write(rest.partition(b"\r\n\r\n")[2] + LAST_CHUNK)
+
     with old_app(lost, fine, lost) as server, Client(server.url) as client:
         assert client.predict("x", retries=1) == "x"
         assert server.paths().count("/queue/join") == 2
-        assert server.paths().count("/queue/data") == 2  # its arguments, again
         with pytest.raises(jobwire.ConnectionLostError, match="may have run") as caught:
             client.predict("x")
         assert caught.value.may_have_run
