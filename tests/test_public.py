@@ -53,7 +53,7 @@ def test_every_error_is_public_and_in_the_tree() -> None:
     defined = {
         name
         for name, value in vars(exceptions).items()
-        if isinstance(value, type) and value.__module__ == exceptions.__name__
+        if isinstance(value, type) and value.__module__ == exceptions.__name__ and name[0] != "_"
     }
     assert defined | set(ALIASES) == set(exceptions.__all__)
     assert set(exceptions.__all__) <= set(jobwire.__all__)

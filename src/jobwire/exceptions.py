@@ -16,7 +16,7 @@
     ├── ServerError                       the server refused the request
     │   ├── AuthenticationError           (also a ValueError)
     │   ├── QueueFullError                importable as QueueError too
-    │   ├── TooManyRequestsError
+    │   ├── RateLimitedError              importable as TooManyRequestsError too
     │   └── ValidationError               the app's validators said no (also a ValueError)
     ├── AppError                          the app's function failed (also a ValueError)
     ├── FileError                         a file cannot be sent (also a ValueError)
@@ -30,6 +30,7 @@
     ├── ArgumentError                     arguments do not fit (also a TypeError)
     ├── MissingDependencyError            a library is not there (also an ImportError)
     ├── JobCancelledError                 (also a concurrent.futures.CancelledError)
+    ├── JobTimeoutError                   its timeout passed (also a TimeoutError)
     └── ClientClosedError                 the client was closed
 
 The builtin bases are those that ``gradio_client`` raises in the same places, so
@@ -56,6 +57,7 @@ __all__ = (
     "FileError",
     "InvalidAPIEndpointError",
     "JobCancelledError",
+    "JobTimeoutError",
     "JobwireError",
     "LocalProtocolError",
     "MissingDependencyError",
@@ -63,6 +65,7 @@ __all__ = (
     "ProtocolError",
     "QueueError",
     "QueueFullError",
+    "RateLimitedError",
     "RemoteProtocolError",
     "ServerError",
     "SpaceDuplicationError",
@@ -90,7 +93,37 @@ def shown(text: str | bytes) -> str:
 
 
 class JobwireError(Exception):
-    """Base class of every error that jobwire raises on purpose."""
+    """Base class of every error that jobwire raises on purpose.
+
+    Attributes:
+        may_have_run: Of the error that ended a job: whether the app's function has run, may
+            have, or may run still. False if it surely has not and will not, so that
+            calling again repeats nothing.
+    """
+
+    may_have_run: bool = False
+
+
+class _UnfinishedError(JobwireError):
+    """What the errors of jobs that this side gives up have in common."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        event_id: str | None = None,
+        outputs: Sequence[Any] | Callable[[], list[Any]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        self._outputs = outputs
+
+    @property
+    def outputs(self) -> list[Any]:
+        return self._outputs() if callable(self._outputs) else list(self._outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, {**vars(self), "_outputs": self.outputs}
 
 
 # -- the network ---------------------------------------------------------------
@@ -112,12 +145,13 @@ class TransportTimeoutError(TransportError, TimeoutError):
     """The server did not answer before a deadline."""
 
 
-class ConnectionLostError(TransportError):
+class ConnectionLostError(_UnfinishedError, TransportError):
     """The connection broke after the request was sent.
 
     Most Gradio servers forget a session whose stream breaks: what was queued
     is dropped and results still to come are thrown away. Submitting again is the
-    only way on, and it is for you to decide, because the function may have run.
+    only way on, and it is for you to decide (``retries=`` does it), because the function
+    may have run: see ``may_have_run``.
 
     Attributes:
         event_id: The server's id of the job; None if the connection broke before
@@ -126,24 +160,6 @@ class ConnectionLostError(TransportError):
         outputs: The outputs that had arrived, oldest first. A list, built when it
             is asked for.
     """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        event_id: str | None = None,
-        outputs: Sequence[Any] | Callable[[], list[Any]] = (),
-    ) -> None:
-        super().__init__(message)
-        self.event_id = event_id
-        self._outputs = outputs
-
-    @property
-    def outputs(self) -> list[Any]:
-        return self._outputs() if callable(self._outputs) else list(self._outputs)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self.args, {"event_id": self.event_id, "_outputs": self.outputs}
 
 
 # -- the protocol --------------------------------------------------------------
@@ -203,15 +219,27 @@ class UnsupportedProtocolError(RemoteProtocolError, ValueError):
 class ServerError(JobwireError):
     """The server refused a request; no job was accepted.
 
+    Unless ``may_have_run`` says otherwise: a proxy that answers 502 or 504 may have passed
+    the request on.
+
     Attributes:
         status: The HTTP status.
         body: The start of the answer, at most 200 characters.
+        retry_after: Seconds after which to ask again, if the server said so; else None.
     """
 
-    def __init__(self, message: str, *, status: int = 0, body: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        body: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
+        self.retry_after = retry_after
 
 
 class AuthenticationError(ServerError, ValueError):
@@ -226,12 +254,8 @@ QueueError = QueueFullError
 """The name that ``gradio_client`` has for it."""
 
 
-class TooManyRequestsError(ServerError):
-    """The server limits how often it may be asked (HTTP 429).
-
-    Attributes:
-        retry_after: Seconds to wait, if the server said so; else None.
-    """
+class RateLimitedError(ServerError):
+    """The server limits how often it may be asked (HTTP 429)."""
 
     def __init__(
         self,
@@ -241,8 +265,11 @@ class TooManyRequestsError(ServerError):
         body: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, body=body)
-        self.retry_after = retry_after
+        super().__init__(message, status=status, body=body, retry_after=retry_after)
+
+
+TooManyRequestsError = RateLimitedError
+"""The name that ``gradio_client`` has for it."""
 
 
 class ValidationError(ServerError, ValueError):
@@ -338,6 +365,16 @@ class JobCancelledError(JobwireError, CancelledError):
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
         self.event_id = event_id
+
+
+class JobTimeoutError(_UnfinishedError, TimeoutError):
+    """The job did not end within its ``timeout``, and was cancelled, on the server too.
+
+    Attributes:
+        event_id: The server's id of the job; None if it had not given one yet.
+        outputs: The outputs that had arrived, oldest first. A list, built when it
+            is asked for.
+    """
 
 
 class ClientClosedError(JobwireError):

@@ -368,3 +368,52 @@ def test_no_deadline_before_the_first_try_and_without_a_timeout() -> None:
     assert Conversation(answer_timeout=None).protocol.next_timer() is None
     job = Conversation().job
     assert ConnectionProtocol(job, answer_timeout=5.0).next_timer() is None
+
+
+# -- jobs that may be submitted again ------------------------------------------
+
+
+@pytest.mark.parametrize(("stage", "ran"), [("queued", False), ("asked", True), ("running", True)])
+def test_lost_job_that_may_be_repeated_is_given_back(stage: str, ran: bool) -> None:
+    talk = Conversation("a").come_to(stage)
+    talk.job.repeats = 1
+    talk.protocol.receive_error(ConnectionLostError("cut"), NOW)
+    assert talk.protocol.actions()[-1] == CLOSE
+    assert talk.job.lost
+    assert talk.job.state is State.SUBMITTING
+    assert talk.protocol.closed
+    assert talk.protocol.next_timer() is None
+    # The server may still run it, under the name that it was given.
+    assert talk.protocol.abandoned is ran
+    # It is another connection's by now.
+    talk.hear("process_completed", output={"data": ["x"]}, success=True)
+    talk.protocol.receive_eof(NOW)
+    assert talk.job.state is State.SUBMITTING
+
+
+@pytest.mark.parametrize(("stage", "ran"), [("new", False), ("queued", False), ("asked", True)])
+def test_job_may_have_run_once_its_arguments_were_asked_for(stage: str, ran: bool) -> None:
+    talk = Conversation("a").come_to(stage)
+    talk.protocol.receive_error(ConnectionLostError("cut"), NOW)
+    assert isinstance(talk.job.error, ConnectionLostError)
+    assert talk.job.error.may_have_run is ran
+
+
+def test_direct_call_may_have_run_once_it_is_sent() -> None:
+    talk = Conversation()
+    talk.protocol.sending()
+    talk.protocol.receive_error(ConnectionLostError("cut"), NOW)
+    assert isinstance(talk.job.error, ConnectionLostError)
+    assert talk.job.error.may_have_run
+    assert "not submitted again" in str(talk.job.error)
+
+
+def test_no_answer_is_due_until_the_connection_is_tried_again() -> None:
+    talk = Conversation()
+    talk.feed(b'data: {"msg": "half')
+    talk.protocol.unconnected()
+    assert talk.protocol.next_timer() is None
+    talk.protocol.connecting(NOW + 100)
+    assert talk.protocol.next_timer() == NOW + 160
+    talk.feed(estimation("a"))  # and nothing is left of what came before
+    assert talk.job.state is State.QUEUED

@@ -12,9 +12,11 @@ import pytest
 
 from jobwire.exceptions import (
     AppError,
+    ConnectError,
     ConnectionLostError,
     JobCancelledError,
     LocalProtocolError,
+    QueueFullError,
     RemoteProtocolError,
 )
 from jobwire.protocol.job import TRANSITIONS, JobMachine, Signal, State
@@ -401,3 +403,107 @@ def test_diagram_in_the_docs_is_the_table() -> None:
         for signal, new in signals.items()
         if new is not state
     }
+
+
+# -- what may run, and what may be submitted again -----------------------------
+
+
+def make_repeatable(state: State, repeats: int = 1, *, sent: bool = True) -> JobMachine:
+    job = make_job(state)
+    job.repeats = repeats
+    job.sent = sent
+    return job
+
+
+REPEATABLE = [State.SUBMITTING, State.ACCEPTED, State.QUEUED, State.RUNNING]
+
+
+@pytest.mark.parametrize("state", State)
+def test_job_is_repeated_where_nobody_knows_what_became_of_it(state: State) -> None:
+    job = make_repeatable(state)
+    version = job.version
+    assert job.repeat(5.0) is (state in REPEATABLE)
+    if state in REPEATABLE:
+        assert (job.state, job.code) == (State.SUBMITTING, Status.STARTING)
+        told = (job.event_id, job.rank, job.queue_size, job.eta, job.progress)
+        assert told == (None,) * 5
+        assert job.repeats == 0
+        assert job.changed_at == 5.0
+        assert job.version == version + 1
+        assert not job.repeat(6.0)  # it was the last time
+        job.accept("e2", 7.0)
+        assert job.event_id == "e2"
+    else:
+        assert (job.state, job.version) == (state, version)
+
+
+@pytest.mark.parametrize("state", REPEATABLE)
+def test_lost_job_is_to_be_submitted_again_as_often_as_it_may(state: State) -> None:
+    job = make_repeatable(state)
+    assert job.lose("cut", 5.0)
+    assert job.lost
+    assert job.state is State.SUBMITTING
+    job.lost = False
+    job.accept("e2", 6.0)
+    assert job.lose("cut", 7.0)
+    assert not job.lost
+    assert isinstance(job.error, ConnectionLostError)
+    assert job.error.may_have_run
+    assert "may have run" in str(job.error)
+
+
+def test_job_that_gave_an_output_is_not_repeated() -> None:
+    job = make_repeatable(State.RUNNING)
+    job.receive(parse(generating(["a"])), 3.0)
+    assert not job.repeat(4.0)
+    assert job.lose("cut", 5.0)
+    assert not job.lost
+    assert isinstance(job.error, ConnectionLostError)
+    assert job.error.outputs == ["a"]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(
+    ("end", "ran"),
+    [
+        (lambda job: job.fail(QueueFullError("full", status=503), 9.0), False),
+        (lambda job: job.fail(ConnectError("refused"), 9.0), False),
+        (lambda job: job.reject(ConnectionLostError("cut"), 9.0), True),
+        (lambda job: job.lose("cut", 9.0), True),
+        (lambda job: job.cancel("enough", 9.0), True),
+    ],
+    ids=["full", "refused", "reply lost", "lost", "cancelled"],
+)
+def test_error_tells_whether_the_job_may_have_run(
+    end: Callable[[JobMachine], bool], ran: bool, sent: bool
+) -> None:
+    job = make_repeatable(State.SUBMITTING, 0, sent=sent)
+    assert end(job)
+    assert job.error is not None
+    assert job.error.may_have_run is (ran and sent)
+    # Had it been submitted before, without an answer, no refusal would take that back.
+    job = make_repeatable(State.SUBMITTING, 1, sent=sent)
+    assert job.repeat(5.0)
+    assert end(job)
+    assert job.error is not None
+    assert job.error.may_have_run is sent
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_rejected_job_says_what_is_not_known(sent: bool) -> None:
+    job = make_repeatable(State.SUBMITTING, 0, sent=sent)
+    assert job.reject(ConnectionLostError("cut"), 9.0)
+    assert ("nobody knows" in str(job.error)) is sent
+    assert not job.reject(ConnectionLostError("cut"), 10.0)
+
+
+def test_wait_for_the_next_try_is_seen_until_the_job_is_confirmed() -> None:
+    job = make_job(State.SUBMITTING)
+    job.wait("trying again", 1.0)
+    assert job.code is Status.STARTING
+    assert job.progress == [ProgressUnit(desc="trying again")]
+    job.accept("e1", 2.0)
+    assert job.progress is None
+    version = job.version
+    job.wait("trying again", 3.0)
+    assert job.version == version

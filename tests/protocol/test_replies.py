@@ -124,6 +124,23 @@ def test_401_says_how_to_log_in(content: bytes, says: str) -> None:
         ({"retry-after": "-1"}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "Mon, 23 Nov 2026 12:00:00 GMT"}, None),
+        # A date is by the server's clock, which is that of its answer.
+        (
+            {
+                "retry-after": "Mon, 23 Nov 2026 12:00:00 GMT",
+                "date": "Mon, 23 Nov 2026 11:58:30 GMT",
+            },
+            90.0,
+        ),
+        (
+            {
+                "retry-after": "Monday, 23-Nov-26 12:00:00 GMT",
+                "date": "Mon Nov 23 12:00:01 2026",
+            },
+            0.0,
+        ),
+        ({"retry-after": "soon", "date": "Mon, 23 Nov 2026 12:00:00 GMT"}, None),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:00 GMT", "date": "today"}, None),
         ({"retry-after": "٣"}, None),
         ({"retry-after": "²"}, None),
     ],
@@ -135,6 +152,19 @@ def test_429_tells_how_long_to_wait(headers: dict[str, str], retry_after: float 
     assert error.status == 429
     assert error.retry_after == retry_after
     assert "slow down" in str(error)
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_any_refusal_tells_how_long_to_wait(status: int) -> None:
+    error = refuse(status, b"later", {"retry-after": "7"})
+    assert isinstance(error, ServerError)
+    assert error.retry_after == 7
+
+
+def test_full_queue_tells_how_long_to_wait() -> None:
+    error = refuse(503, b'{"detail":"Queue is full. Max size is 1."}', {"retry-after": "7"})
+    assert isinstance(error, QueueFullError)
+    assert error.retry_after == 7
 
 
 @pytest.mark.parametrize(
@@ -339,7 +369,9 @@ contents = st.one_of(
 
 
 @given(
-    statuses, st.dictionaries(st.sampled_from(["retry-after", "content-type"]), st.text()), contents
+    statuses,
+    st.dictionaries(st.sampled_from(["retry-after", "date", "content-type"]), st.text()),
+    contents,
 )
 def test_any_answer_is_a_value_or_one_of_our_errors(
     status: int, headers: dict[str, str], content: bytes

@@ -1013,3 +1013,62 @@ def test_session_with_an_evicted_stream_is_not_opened_again(session: Session) ->
     session.opened()
     session.feed(SESSION_NOT_FOUND)
     assert session.wait(600) == [CLOSE]
+
+
+# -- jobs that may be submitted again ------------------------------------------
+
+
+def test_lost_jobs_that_may_be_repeated_are_given_back() -> None:
+    session = Session(V3)
+    kept, lost, late = (*session.start("a", "b"), session.send())
+    session.opened()
+    kept.repeats = late.repeats = 1
+    session.feed(starts("a"), starts("b"))
+    session.changed()
+    session.receive_error(ConnectionLostError("cut"), session.now)
+    assert session.changed() == [kept, lost]
+    assert kept.lost
+    assert kept.state is State.SUBMITTING
+    assert lost.state is State.FAILED
+    # One whose confirmation comes after that was lost with the others.
+    session.accepted(late, "c", session.now)
+    assert session.changed() == [late]
+    assert late.lost
+    assert session.damaged
+    assert session.idle
+    # Nothing here knows them any more.
+    session.feed(completed("a", "x"), completed("c", "x"))
+    assert session.changed() == []
+
+
+def test_repeated_job_goes_on_in_another_session() -> None:
+    first, second = Session(V3), Session(V3)
+    (job,) = first.start("a")
+    job.repeats = 1
+    first.opened()
+    first.receive_error(ConnectionLostError("cut"), first.now)
+    second.submit(job)
+    second.sending(job)
+    second.accepted(job, "b", second.now)
+    second.opened()
+    second.feed(completed("a", "old"), completed("b", "new"))
+    assert job.state is State.COMPLETED
+    assert job.outputs.result == "new"
+
+
+def test_reply_that_is_lost_says_that_nothing_was_repeated() -> None:
+    session = Session(V3)
+    job = session.send()
+    session.rejected(job, TransportTimeoutError("no answer"), session.now)
+    assert isinstance(job.error, TransportTimeoutError)
+    assert job.error.may_have_run
+    assert "not submitted again" in str(job.error)
+
+
+def test_job_that_was_not_sent_has_not_run() -> None:
+    session = Session(V3)
+    job = JobMachine(0, OutputLog(diffs=True, present=list), 0.0)
+    session.submit(job)
+    session.close(session.now)
+    assert isinstance(job.error, ClientClosedError)
+    assert not job.error.may_have_run

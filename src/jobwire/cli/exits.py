@@ -13,6 +13,7 @@ from jobwire.exceptions import (
     EndpointNotFoundError,
     FileError,
     JobCancelledError,
+    JobTimeoutError,
     JobwireError,
     MissingDependencyError,
     ProtocolError,
@@ -68,6 +69,7 @@ _CODES: tuple[tuple[type[JobwireError], ExitCode], ...] = (
     (TransportError, ExitCode.UNREACHABLE),
     (ProtocolError, ExitCode.PROTOCOL),
     (JobCancelledError, ExitCode.CANCELLED),
+    (JobTimeoutError, ExitCode.TIMEOUT),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import tempfile
 import uuid
 import warnings
@@ -18,13 +19,16 @@ from jobwire import __version__
 from jobwire.client.addresses import split_credentials
 from jobwire.client.call import Call
 from jobwire.client.connections import ConnectionSession
+from jobwire.client.deadline import Deadline, check_retries, check_timeout
 from jobwire.client.fetch import Fetch
 from jobwire.client.headers import lower
 from jobwire.client.job import AsyncJob
 from jobwire.client.observer import observe
 from jobwire.client.opening import AppAddress
 from jobwire.client.options import with_httpx_kwargs
+from jobwire.client.pending import PendingLimit
 from jobwire.client.result import AsyncFileResult
+from jobwire.client.retrying import LOADING, retrying
 from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session
 from jobwire.client.spaces import duplicate, is_hugging_face, space_name
 from jobwire.client.tasks import run_soon
@@ -32,6 +36,7 @@ from jobwire.client.transfer import FileTransfer
 from jobwire.client.zerogpu import caller_headers
 from jobwire.exceptions import (
     AppError,
+    ArgumentError,
     AuthenticationError,
     ClientClosedError,
     FileError,
@@ -53,6 +58,7 @@ from jobwire.protocol.old_files import reader
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
 from jobwire.protocol.replies import read_json
+from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema, Endpoint
 from jobwire.trace import Trace
 from jobwire.transports.base import Timeouts, Transport, TransportOptions
@@ -94,7 +100,7 @@ class AsyncClient:
             that is saved on this machine, and only to Hugging Face's own hosts; False
             sends none.
         max_workers: How many submissions may be on their way to the server at once.
-            Jobs that the server has taken do not count.
+            Jobs that the server has taken do not count; see ``max_pending``.
         verbose: Log, at INFO, which app was loaded. Nothing is ever printed.
         auth: ``(user, password)`` for an app that wants a login. Sent only if it does.
         httpx_kwargs: What programs pass to ``gradio_client`` for its HTTP library, and
@@ -121,6 +127,17 @@ class AsyncClient:
             for ever.
         space_timeout: Seconds to wait for a Space, given by name, that builds, starts or
             sleeps; None waits for ever, 0 not at all.
+        timeout: Seconds that a job may take from the call to its result: waiting for the
+            app's config, for ``max_pending`` and in the queue, sending and fetching files,
+            and trying again included. The job is then cancelled, on the server too, and its
+            outcome is `JobTimeoutError`. None for as long as it takes, 0 not at all.
+        retries: How often a job may be submitted again if nobody knows what became of it:
+            the reply to its submission was lost, or its connection was before it gave an
+            output. The function may then run more than once, so say it only where that does
+            no harm. What was surely not accepted is tried again whatever this is.
+        max_pending: How many jobs may be in flight: those that have been submitted and have
+            not ended, whether they wait here, on the server, run, or fetch files. `submit`
+            and `predict` wait for a place, first come, first served. None for any number.
         max_event_size: Bytes of one message of the server, hence of one output.
         max_download_size: Bytes of one file that is fetched.
         transport: Makes what sends the requests; None means aiohttp.
@@ -128,8 +145,8 @@ class AsyncClient:
 
     Raises:
         AddressError: ``src`` is no address. (It is first used by `connect`.)
-        ArgumentError: A header cannot be sent, or ``httpx_kwargs`` has something that
-            has no meaning here.
+        ArgumentError: A header cannot be sent, ``httpx_kwargs`` has something that has
+            no meaning here, or ``timeout``, ``retries`` or ``max_pending`` makes no sense.
         ValueError: ``max_workers`` is less than 1.
     """
 
@@ -151,6 +168,9 @@ class AsyncClient:
         read_timeout: float | None = 60.0,
         idle_timeout: float | None = IDLE_TIMEOUT,
         space_timeout: float | None = SPACE_TIMEOUT,
+        timeout: float | None = None,
+        retries: int = 0,
+        max_pending: int | None = None,
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
@@ -196,6 +216,9 @@ class AsyncClient:
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
         self._gate = asyncio.Semaphore(max_workers)
+        self._timeout = check_timeout(timeout)
+        self._retries = check_retries(retries)
+        self._pending = PendingLimit(max_pending)
         self._lock = asyncio.Lock()
 
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -310,7 +333,7 @@ class AsyncClient:
             NotGradioError: There is no Gradio app.
             UnsupportedProtocolError: It speaks a protocol that jobwire does not.
             AuthenticationError: It wants a login, or does not accept ``auth``.
-            TooManyRequestsError, ServerError: It refuses.
+            RateLimitedError, ServerError: It refuses.
             ClientClosedError: The client was closed.
         """
         await self._load()
@@ -379,11 +402,13 @@ class AsyncClient:
         fn_index: int | None = None,
         headers: Mapping[str, str] | None = None,
         event_data: Any = None,
+        timeout: float | None = None,
+        retries: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call an endpoint and wait for its result.
 
-        Cancelling the task that waits cancels the job as well.
+        Cancelling the task that waits cancels the job as well; so does ``timeout``.
 
         Args:
             *args: The endpoint's arguments, in its order.
@@ -391,7 +416,7 @@ class AsyncClient:
                 the app has one public endpoint only.
             fn_index: Its number instead; ``api_name`` wins over it.
             headers: Sent with this call, over those of the client.
-            event_data: As for `submit`.
+            event_data, timeout, retries: As for `submit`.
             **kwargs: Arguments by name.
 
         Returns:
@@ -399,7 +424,7 @@ class AsyncClient:
             a generator endpoint: the last.
 
         Raises:
-            EndpointNotFoundError, ArgumentError: As `submit`.
+            EndpointNotFoundError, ArgumentError, JobTimeoutError: As `submit`.
             JobwireError: Whatever `AsyncJob.result` raises.
         """
         job = await self.submit(
@@ -408,6 +433,8 @@ class AsyncClient:
             fn_index=fn_index,
             headers=headers,
             event_data=event_data,
+            timeout=timeout,
+            retries=retries,
             **kwargs,
         )
         try:
@@ -425,9 +452,14 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         result_callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         event_data: Any = None,
+        timeout: float | None = None,
+        retries: int | None = None,
         **kwargs: Any,
     ) -> AsyncJob:
         """Call an endpoint and return the job, without waiting for the server to take it.
+
+        Waits for a place if the client has a limit (``max_pending``); cancelling the wait
+        submits nothing.
 
         Args:
             *args: The endpoint's arguments, in its order.
@@ -437,33 +469,48 @@ class AsyncClient:
             headers: Sent with this call, over those of the client.
             result_callbacks: Called by the event loop with the result once there is
                 one, in order; with several outputs as several arguments. Not called
-                for a job that fails.
+                for a job that fails. What one raises is logged.
             event_data: What the app's function gets as its ``gr.EventData``, such as
                 ``{"index": 2, "value": "x"}`` for a ``gr.SelectData``; None sends none. An
-                endpoint that has a parameter of this name gets it as that.
+                endpoint that has a parameter of this name gets it as that; so it is with
+                ``timeout`` and ``retries``, for which the client's own hold then.
+            timeout: Seconds that the job may take, as for the client. None means the
+                client's; ``math.inf`` for as long as it takes.
+            retries: How often the job may be submitted again though it may run twice, as
+                for the client. None means the client's.
             **kwargs: Arguments by name.
 
         Raises:
             EndpointNotFoundError: The app has no such endpoint, or it is private.
-            ArgumentError: The arguments do not fit its parameters.
+            ArgumentError: The arguments do not fit its parameters, or ``timeout`` or
+                ``retries`` makes no sense.
+            JobTimeoutError: ``timeout`` passed before there was a place, or the app was
+                loaded; nothing was submitted.
             ClientClosedError: The client was closed.
             JobwireError: Whatever `connect` raises, if the app was not loaded before.
                 What goes wrong later is the job's outcome.
         """
-        schema = await self._load()
-        endpoint = schema.find(api_name, fn_index)
-        named = kwargs if event_data is None else {**kwargs, _EVENT_DATA: event_data}
-        if not schema.complete and (
-            self._oauth_token is not None or needs_info(endpoint, args, named)
-        ):
-            schema = await self.schema()
-            endpoint = schema.endpoints[endpoint.id]
-        fields: dict[str, Any] = {}
-        if event_data is not None:
-            if any(parameter.name == _EVENT_DATA for parameter in endpoint.parameters or ()):
-                kwargs = named
-            else:
-                fields[_EVENT_DATA] = event_data
+        started = asyncio.get_running_loop().time()
+        own = {"event_data": event_data, "timeout": timeout, "retries": retries}
+        own = {name: value for name, value in own.items() if value is not None}
+        try:
+            deadline = Deadline.after(self._own_timeout(timeout), started)
+        except ArgumentError:  # unless it turns out to be an argument
+            deadline = Deadline.after(self._timeout, started)
+        async with deadline.limiting("loading the app"):
+            schema = await self._load()
+            endpoint = schema.find(api_name, fn_index)
+            if not schema.complete and (
+                self._oauth_token is not None or needs_info(endpoint, args, {**kwargs, **own})
+            ):
+                schema = await self.schema()
+                endpoint = schema.endpoints[endpoint.id]
+        for parameter in endpoint.parameters or ():
+            if parameter.name in own:
+                kwargs[parameter.name] = own.pop(parameter.name)
+        deadline = Deadline.after(self._own_timeout(own.get("timeout")), started)
+        retries = check_retries(own.get("retries", self._retries))
+        fields = {name: value for name, value in own.items() if name == "event_data"}
         if self._oauth_token is not None and endpoint.oauth_token in ("required", "optional"):
             fields["oauth_token"] = self._oauth_token
         transfer = self._transfer(schema)
@@ -473,6 +520,29 @@ class AsyncClient:
             own_headers = caller_headers() | own_headers
         call = Call(endpoint, data, own_headers, transfer, fields, schema.max_file_size)
 
+        async with deadline.limiting("waiting for a place (max_pending)"):
+            await self._pending.enter()
+        try:
+            return self._begin(
+                schema, call, transfer, deadline, retries, _as_list(result_callbacks)
+            )
+        except BaseException:
+            self._pending.leave()
+            raise
+
+    def _begin(
+        self,
+        schema: AppSchema,
+        call: Call,
+        transfer: FileTransfer,
+        deadline: Deadline,
+        retries: int,
+        result_callbacks: Sequence[Callable[..., object]],
+    ) -> AsyncJob:
+        """Make a job that has a place, and begin to submit it."""
+        if self._closed:
+            raise ClientClosedError("the client was closed meanwhile")
+        endpoint = call.endpoint
         session = self._session_for_new_jobs(schema, endpoint)
         fetch, present_file = self._present_files(endpoint, transfer)
         outputs = OutputLog(
@@ -481,12 +551,16 @@ class AsyncClient:
             held=fetch is not None,
             read=reader([component.old_form for component in endpoint.outputs]),
         )
-        machine = JobMachine(endpoint.id, outputs, asyncio.get_running_loop().time())
-        job = AsyncJob(self, machine, session, fetch)
+        now = asyncio.get_running_loop().time()
+        machine = JobMachine(endpoint.id, outputs, now, repeats=retries)
+        job = AsyncJob(self, machine, session, deadline, fetch)
         job._observer = observe(self._trace, machine, endpoint, schema.url)
         if job._observer is not None:
             call.headers = {**job._observer.headers, **call.headers}
-        for callback in _as_list(result_callbacks):
+        job.add_done_callback(lambda _: self._pending.leave())
+        if retries:
+            job._again = partial(self._deliver_again, job, machine, call, retries)
+        for callback in result_callbacks:
             job.add_done_callback(partial(_call_with_result, callback))
         if call.names_server_files:
             job.add_done_callback(_explain_refused_file)
@@ -515,10 +589,13 @@ class AsyncClient:
             if self._schema is not None and self._schema.complete:
                 return self._schema
             url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
-            reply = await self._get_transport().request("GET", url)
+
+            async def read_info() -> Any:
+                return read_json(*await self._get_transport().request("GET", url), url=url)
+
             info: Any = {}
             try:
-                info = read_json(*reply, url=url)
+                info = await retrying(read_info, f"asking {schema.url} for its API", policy=LOADING)
             except AuthenticationError:
                 raise
             except ServerError as error:
@@ -674,6 +751,27 @@ class AsyncClient:
             if machine.fail(error, asyncio.get_running_loop().time()):
                 job._notify()
             raise
+
+    async def _deliver_again(
+        self, job: AsyncJob, machine: JobMachine, call: Call, retries: int
+    ) -> None:
+        """Submit a job that was lost once more, after a moment."""
+        if self._closed or self._schema is None:
+            error = ClientClosedError("the client was closed before the job was submitted again")
+            machine.fail(error, asyncio.get_running_loop().time())
+            job._notify()
+            return
+        session = job._session = self._session_for_new_jobs(self._schema, call.endpoint)
+        session.register(job, machine)
+        delay = RetryPolicy().backoff(
+            retries - machine.repeats,
+            jitter=random.random(),  # noqa: S311
+        )
+        await job._wait_to_retry(delay, "its connection was lost")
+        await self._deliver(job, machine, call)
+
+    def _own_timeout(self, timeout: Any) -> float | None:
+        return self._timeout if timeout is None else check_timeout(timeout)
 
     async def _send_files(self, job: AsyncJob, machine: JobMachine, call: Call) -> bool:
         """Send the files of a call; False if the job has ended, by that or meanwhile."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
-import random
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from jobwire.client.job import AsyncJob
+from jobwire.client.retrying import submitting
 from jobwire.client.session import (
     CANCELLED,
     CLOSE_TIMEOUT,
@@ -33,10 +32,9 @@ from jobwire.protocol.connection import (
     CloseConnection,
     ConnectionProtocol,
 )
-from jobwire.protocol.job import JobMachine, State
+from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import batch_body, extend_body
 from jobwire.protocol.replies import check, read_output
-from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema, Endpoint
 from jobwire.protocol.session import StopJob
 from jobwire.transports.base import Timeouts, Transport
@@ -95,7 +93,6 @@ class ConnectionSession:
         self._transport = transport
         self._schema = schema
         self._limits = limits
-        self._retry = RetryPolicy()
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[JobMachine, _Carried] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -208,8 +205,11 @@ class ConnectionSession:
                     # The task itself sees that there is no more to do.
                     if carried.task is not None and carried.task is not asyncio.current_task():
                         carried.task.cancel()
-        if carried.machine.state.settled:
-            self._jobs.pop(carried.machine, None)
+        machine = carried.machine
+        if (machine.state.settled or machine.lost) and self._jobs.get(machine) is carried:
+            del self._jobs[machine]
+            if machine.lost:
+                carried.job._submit_again()
         if carried.seen != carried.machine.version:
             carried.seen = carried.machine.version
             carried.job._notify()
@@ -234,8 +234,6 @@ class ConnectionSession:
         protocol, now = carried.protocol, self._loop.time
         try:
             async with self._own_name(carried), self._connections:
-                protocol.connecting(now())
-                self._set_timer(carried)
                 await self._connect(carried)
         except JobwireError as error:
             protocol.receive_error(error, now())
@@ -286,24 +284,24 @@ class ConnectionSession:
             "job stream": self._over_stream,
             "request": self._over_request,
         }[carrier]
-        for number in itertools.count(1):
+
+        async def connect() -> None:
+            carried.protocol.connecting(self._loop.time())
+            self._set_timer(carried)
             try:
                 await attempt(carried)
-                return
-            except JobwireError as error:
-                delay = None
-                if carried.machine.state is State.SUBMITTING:
-                    delay = self._retry.delay(
-                        number,
-                        error,
-                        jitter=random.random(),  # noqa: S311
-                        # A proxy may refuse for a moment. Nothing can have run before the
-                        # server asked for the arguments.
-                        repeatable=carrier != "request" and isinstance(error, ServerError),
-                    )
-                if delay is None:
-                    raise
-                await asyncio.sleep(delay)
+            except JobwireError:
+                carried.protocol.unconnected()
+                self._set_timer(carried)
+                raise
+
+        # A proxy may refuse for a moment. Nothing can have run before the server asked for
+        # the arguments.
+        await submitting(
+            connect,
+            carried.job,
+            repeatable=lambda error: carrier != "request" and isinstance(error, ServerError),
+        )
 
     # -- the three kinds of connection --
 
@@ -357,6 +355,7 @@ class ConnectionSession:
             self._carry_out(carried)
 
     async def _over_request(self, carried: _Carried) -> None:
+        carried.protocol.sending()
         url = self._url("run/predict")
         batch = carried.endpoint.batch
         reply = await self._transport.request(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from jobwire.client.tasks import run_soon
-from jobwire.exceptions import ClientClosedError, DownloadError, JobwireError, LocalProtocolError
+from jobwire.exceptions import (
+    ClientClosedError,
+    DownloadError,
+    JobTimeoutError,
+    JobwireError,
+    LocalProtocolError,
+)
 from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.messages import Log
 from jobwire.protocol.outputs import OutputCursor
@@ -17,6 +23,7 @@ from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient, JobSession
+    from jobwire.client.deadline import Deadline
     from jobwire.client.fetch import Fetch
     from jobwire.client.observer import Observer
 
@@ -41,6 +48,7 @@ class AsyncJob:
         client: AsyncClient,
         machine: JobMachine,
         session: JobSession,
+        deadline: Deadline,
         fetch: Fetch | None = None,
     ) -> None:
         # Holding the client keeps it from being closed as garbage before its jobs end.
@@ -55,6 +63,10 @@ class AsyncJob:
         self._observer: Observer | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._callbacks: list[Callable[[AsyncJob], object]] = []
+        # Submits the job once more after it was lost; None if it has ended, or must not be.
+        self._again: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._deadline = deadline
+        self._timer = None if deadline.at is None else self._loop.call_at(deadline.at, self._expire)
 
     def __repr__(self) -> str:
         return (
@@ -87,10 +99,12 @@ class AsyncJob:
 
         Raises:
             TimeoutError: ``timeout`` passed first.
+            JobTimeoutError: The timeout that the job was given passed; also a
+                TimeoutError, but of a job that has ended.
             AppError: The app's function failed.
             JobCancelledError: The job was cancelled.
             ConnectionLostError: The connection broke, and the job with it.
-            QueueFullError, ValidationError, AuthenticationError, TooManyRequestsError,
+            QueueFullError, ValidationError, AuthenticationError, RateLimitedError,
             ServerError: The server refused the job.
             ConnectError, TransportTimeoutError: The server could not be reached.
             FileError: A file among the arguments could not be read.
@@ -154,17 +168,57 @@ class AsyncJob:
                 if not waiter.done():
                     waiter.set_result(None)
         if self._machine.state.ended:
+            self._again = None
+            if self._timer is not None:
+                self._timer.cancel()
             if self._fetching is not None:
                 self._fetching.cancel()
             callbacks, self._callbacks = self._callbacks, []
             for callback in callbacks:
-                self._loop.call_soon(callback, self)
+                self._loop.call_soon(self._call, callback)
         elif (
             self._fetch is not None
             and self._fetching is None
             and (self._fetch.behind(self._machine.outputs) or self._machine.state.settled)
         ):
             self._fetching = run_soon(self._client._fetches, self._bring_files(self._fetch))
+
+    # -- time, and trying again --
+
+    def _expire(self) -> None:
+        machine = self._machine
+        error = JobTimeoutError(
+            f"the job {machine.event_id or '(without an id)'} did not end within "
+            f"{self._deadline.timeout:g} s, and was cancelled; it was {machine.code.name}",
+            event_id=machine.event_id,
+            outputs=machine.outputs.outputs,
+        )
+        run_soon(self._client._tasks, self._session.cancel(self, machine, error))
+
+    async def _wait_to_retry(self, delay: float, why: str) -> bool:
+        """Wait before the job is sent again; False if it has ended, or would have by then."""
+        if self._machine.state.ended or self._deadline.passes_within(delay):
+            return False
+        text = f"trying again in {delay:.2g} s: {why}"
+        logger.info("a job could not be submitted; %s", text)
+        self._machine.wait(text, self._loop.time())
+        self._notify()
+        try:
+            await self._wait_for_end(delay)
+        except TimeoutError:
+            return True
+        return False
+
+    def _repeat(self) -> bool:
+        """Use up one of the times that the job may be sent again; False if there is none."""
+        return self._machine.repeat(self._loop.time())
+
+    def _submit_again(self) -> None:
+        """Have the job submitted once more. Called by the session that has lost it."""
+        self._machine.lost = False
+        self._notify()
+        if self._again is not None:
+            run_soon(self._client._tasks, self._again())
 
     async def _bring_files(self, fetch: Fetch) -> None:
         """Fetch the files of what has come by now; end the job if it only waits for that."""
@@ -204,12 +258,19 @@ class AsyncJob:
         """Have ``fn(job)`` called by the event loop once the job has ended, or soon if it has.
 
         Args:
-            fn: Must not block. What it raises goes to the loop's exception handler.
+            fn: Must not block. Those of one job are called in the order in which they were
+                added. What one raises is logged, and harms neither the job nor the others.
         """
         if self._machine.state.ended:
-            self._loop.call_soon(fn, self)
+            self._loop.call_soon(self._call, fn)
         else:
             self._callbacks.append(fn)
+
+    def _call(self, fn: Callable[[AsyncJob], object]) -> None:
+        try:
+            fn(self)
+        except Exception:
+            logger.exception("a callback failed")
 
     def done(self) -> bool:
         """Whether the job has ended, in whatever way. Does not block."""

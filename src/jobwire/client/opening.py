@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
 from jobwire.client.addresses import join, root, same_place
 from jobwire.client.headers import lower
+from jobwire.client.retrying import LOADING, retrying
 from jobwire.client.spaces import find_running, token_for
 from jobwire.exceptions import ArgumentError, AuthenticationError, JobwireError, NotGradioError
 from jobwire.protocol.replies import read_config, read_login
@@ -84,15 +86,18 @@ class AppAddress:
             url = root(host)
         transport = await self._transport_to(url)
         try:
-            url, reply = await _get_config(transport, url)
-            if reply.status == 401 and self._auth is not None:
-                await _login(transport, url, *self._auth)
-                url, reply = await _get_config(transport, url)
-            config = read_config(*reply, url=f"{url}config")
-            return transport, parse_config(config, url=url)
+            read = partial(self._read_config, transport, url)
+            return transport, await retrying(read, f"loading {url}", policy=LOADING)
         except BaseException:
             await transport.aclose()
             raise
+
+    async def _read_config(self, transport: Transport, url: str) -> AppSchema:
+        url, reply = await _get_config(transport, url)
+        if reply.status == 401 and self._auth is not None:
+            await _login(transport, url, *self._auth)
+            url, reply = await _get_config(transport, url)
+        return parse_config(read_config(*reply, url=f"{url}config"), url=url)
 
     async def _transport_to(self, url: str) -> Transport:
         token = _header(await token_for(self._token, url))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import random
@@ -11,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jobwire.client.job import AsyncJob
+from jobwire.client.retrying import submitting
 from jobwire.client.tasks import run_soon
 from jobwire.exceptions import JobwireError, TransportError
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_event_id
-from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
 from jobwire.protocol.session import (
     NO_FUNCTION,
@@ -95,7 +94,6 @@ class Session:
             max_event_size=limits.max_event_size,
             jitter=random.random(),  # noqa: S311
         )
-        self._retry = RetryPolicy()
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[JobMachine, AsyncJob] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -151,8 +149,15 @@ class Session:
             self.withdraw(machine)
             return
         self._protocol.sending(machine)
+        url = self._url("queue/join")
+        body = extend_body(body, session_hash=self.session_hash)
+
+        async def join() -> str:
+            reply = await self._transport.request("POST", url, body=body, headers=headers)
+            return read_event_id(*reply, url=url)
+
         try:
-            event_id = await self._join(machine, body, headers)
+            event_id = await submitting(join, self._jobs[machine])
         except JobwireError as error:
             self._protocol.rejected(machine, error, self._loop.time())
         except Exception as error:
@@ -165,22 +170,6 @@ class Session:
             if self._schema.wants_heartbeat and self._heartbeat is None and not self._retired:
                 self._heartbeat = self._loop.create_task(self._beat())
         self._carry_out()
-
-    async def _join(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> str:
-        url = self._url("queue/join")
-        body = extend_body(body, session_hash=self.session_hash)
-        for attempt in itertools.count(1):
-            try:
-                reply = await self._transport.request("POST", url, body=body, headers=headers)
-                return read_event_id(*reply, url=url)
-            except JobwireError as error:
-                delay = self._retry.delay(attempt, error, jitter=random.random())  # noqa: S311
-                if delay is None:
-                    raise
-                await asyncio.sleep(delay)
-                if machine.state.ended:
-                    raise
-        raise AssertionError("unreachable")
 
     async def cancel(
         self, job: AsyncJob, machine: JobMachine, error: JobwireError | None = None
@@ -250,6 +239,9 @@ class Session:
                         wide.add(stop)
                         stop.add_done_callback(wide.discard)
         for machine in self._protocol.changed():
+            if machine.lost:
+                self._jobs.pop(machine)._submit_again()
+                continue
             settled = machine.state.settled
             job = self._jobs.pop(machine) if settled else self._jobs[machine]
             job._notify()

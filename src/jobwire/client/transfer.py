@@ -9,12 +9,14 @@ import random
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
 from jobwire.client.addresses import join, same_place
 from jobwire.client.files import LocalFile
+from jobwire.client.retrying import is_passing, retrying
 from jobwire.exceptions import (
     ClientClosedError,
     DownloadError,
@@ -111,22 +113,12 @@ class FileTransfer:
         """
         async with self._gate:
             self._check_open()
-            attempt = 1
-            while True:
-                try:
-                    return await self._upload(file, sent)
-                except JobwireError as error:
-                    # Servers name uploads by their content: twice is the same as once.
-                    delay = self._retry.delay(
-                        attempt,
-                        error,
-                        jitter=random.random(),  # noqa: S311
-                        repeatable=isinstance(error, TransportError),
-                    )
-                    if delay is None:
-                        raise
-                await asyncio.sleep(delay)
-                attempt += 1
+            return await retrying(
+                partial(self._upload, file, sent),
+                f"sending {file.name!r}",
+                # Servers name uploads by their content: twice is the same as once.
+                repeatable=lambda error: is_passing(error) or isinstance(error, TransportError),
+            )
 
     async def _upload(self, file: LocalFile, sent: Callable[[int], object]) -> str:
         try:

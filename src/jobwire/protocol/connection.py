@@ -93,6 +93,7 @@ class ConnectionProtocol:
         self.closed = False
         self._job = job
         self._answer_timeout = answer_timeout
+        self._max_event_size = max_event_size
         self._parser = SSEParser(max_event_size=max_event_size)
         self._started_at: float | None = None
         self._asked = False  # for the arguments
@@ -109,7 +110,8 @@ class ConnectionProtocol:
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`, in monotonic seconds; None for never."""
         if (
-            self._started_at is None
+            self.closed
+            or self._started_at is None
             or self._answer_timeout is None
             or self._job.state is not State.SUBMITTING
         ):
@@ -119,13 +121,23 @@ class ConnectionProtocol:
     @property
     def abandoned(self) -> bool:
         """Whether the server may still run the job, though it has ended here."""
-        return self._job.state.settled and self._asked and not self._finished
+        ended = self.closed or self._job.state.settled
+        return ended and self._asked and not self._finished
 
     # -- what this side wants --
 
     def connecting(self, now: float) -> None:
-        """Note that the connection is being made for the first time."""
+        """Note that the connection is being made, perhaps once more."""
         self._started_at = now
+        self._parser = SSEParser(max_event_size=self._max_event_size)
+
+    def unconnected(self) -> None:
+        """Note that it could not be made; until it is tried again, no answer is due."""
+        self._started_at = None
+
+    def sending(self) -> None:
+        """Note that the arguments are on their way, in a request that nobody asked for."""
+        self._job.sent = True
 
     def cancel(self, now: float, error: JobwireError | None = None) -> bool:
         """End the job, and see that the server stops it as soon as it can.
@@ -198,7 +210,7 @@ class ConnectionProtocol:
                     and isinstance(message, SendData)
                     and not self._asked
                 ):
-                    self._asked = True
+                    self._asked = self._job.sent = True
                     self._actions.append(AnswerData(message.event_id))
         if self._job.state.settled:
             self._drop()
@@ -220,7 +232,7 @@ class ConnectionProtocol:
     def rejected(self, error: JobwireError, now: float) -> None:
         """Note that the server refused the job, or the arguments that it had asked for."""
         if not self.closed:
-            self._job.fail(error, now)
+            self._job.reject(error, now)
             self._drop()
 
     def handle_timer(self, now: float) -> None:

@@ -36,6 +36,7 @@ from jobwire.protocol.messages import (
     UnexpectedError,
 )
 from jobwire.protocol.outputs import OutputLog
+from jobwire.protocol.retry import is_refusal
 from jobwire.types import ProgressUnit, Status
 
 __all__ = ("TRANSITIONS", "JobMachine", "Signal", "State")
@@ -84,6 +85,8 @@ class Signal(Enum):
     """Its turn has come, and the server asks for its arguments (before 4.9)."""
     START = auto()
     """Also every sign that it runs: progress, a log line, an output."""
+    REPEAT = auto()
+    """It is to be submitted again: nobody knows what became of it, and it may run twice."""
     SETTLE = auto()
     """The server tells how it ends, for a job whose outputs are held back."""
     COMPLETE = auto()
@@ -102,6 +105,7 @@ TRANSITIONS: Mapping[State, Mapping[Signal, State]] = MappingProxyType(
     {
         State.SUBMITTING: {
             Signal.ACCEPT: State.ACCEPTED,
+            Signal.REPEAT: State.SUBMITTING,
             Signal.FAIL: State.FAILED,
             Signal.CANCEL: State.CANCELLED,
         },
@@ -110,15 +114,21 @@ TRANSITIONS: Mapping[State, Mapping[Signal, State]] = MappingProxyType(
             Signal.SEND: State.QUEUED,
             # An app that caches (gr.cache) answers without queueing or starting.
             Signal.START: State.RUNNING,
+            Signal.REPEAT: State.SUBMITTING,
             **_END,
         },
         State.QUEUED: {
             Signal.ESTIMATE: State.QUEUED,
             Signal.SEND: State.QUEUED,
             Signal.START: State.RUNNING,
+            Signal.REPEAT: State.SUBMITTING,
             **_END,
         },
-        State.RUNNING: {Signal.START: State.RUNNING, **_END},
+        State.RUNNING: {
+            Signal.START: State.RUNNING,
+            Signal.REPEAT: State.SUBMITTING,
+            **_END,
+        },
         State.FETCHING: {
             Signal.COMPLETE: State.COMPLETED,
             Signal.FAIL: State.FAILED,
@@ -148,12 +158,17 @@ class JobMachine:
         rendered: What its function has rendered anew, as raw JSON; None if nothing, or once
             somebody took it.
         error: Why it failed or was cancelled; None otherwise.
+        sent: The server may have its arguments, so that it may run.
+        repeats: How often it may still be submitted again, when nobody knows what became of
+            it: its caller says that running it twice does no harm.
+        lost: It was lost, and is to be submitted again. Whoever does that clears it.
         version: Grows with each change, so that a reader knows whether it is up to
             date.
         changed_at: ``now`` of the last change, in monotonic seconds.
     """
 
     __slots__ = (
+        "_may_have_run",
         "_outcome",
         "changed_at",
         "code",
@@ -161,16 +176,19 @@ class JobMachine:
         "eta",
         "event_id",
         "fn_index",
+        "lost",
         "outputs",
         "progress",
         "queue_size",
         "rank",
         "rendered",
+        "repeats",
+        "sent",
         "state",
         "version",
     )
 
-    def __init__(self, fn_index: int, outputs: OutputLog, now: float) -> None:
+    def __init__(self, fn_index: int, outputs: OutputLog, now: float, *, repeats: int = 0) -> None:
         self.fn_index = fn_index
         self.event_id: str | None = None
         self.state = State.SUBMITTING
@@ -184,6 +202,10 @@ class JobMachine:
         self.error: JobwireError | None = None
         self.version = 0
         self.changed_at = now
+        self.sent = False
+        self.repeats = repeats
+        self.lost = False
+        self._may_have_run = False  # when it was submitted before
         # How it will end when its files are there.
         self._outcome: tuple[Signal, Status, JobwireError | None] | None = None
 
@@ -198,15 +220,36 @@ class JobMachine:
         if not self._signal(Signal.ACCEPT, Status.JOINING_QUEUE, now):
             raise LocalProtocolError(f"a job that is {self.state.name} cannot be accepted")
         self.event_id = event_id
-        self.progress = None  # of sending files
+        self.progress = None  # of sending files, or of trying again
 
     def send(self, progress: list[ProgressUnit], now: float) -> None:
         """Note how much of its files was sent; changes nothing once the job was confirmed."""
+        self._prepare(Status.SENDING_DATA, progress, now)
+
+    def wait(self, why: str, now: float) -> None:
+        """Note that its submission is tried again after a while; as `send`."""
+        self._prepare(Status.STARTING, [ProgressUnit(desc=why)], now)
+
+    def _prepare(self, code: Status, progress: list[ProgressUnit], now: float) -> None:
         if self.state is State.SUBMITTING:
-            self.code = Status.SENDING_DATA
+            self.code = code
             self.progress = progress
             self.changed_at = now
             self.version += 1
+
+    def repeat(self, now: float) -> bool:
+        """Use up one of the `repeats`; False if there is none, or it must not be repeated.
+
+        What has given outputs is not: readers would get them twice.
+        """
+        if self.repeats < 1 or self.outputs.yielded:
+            return False
+        if not self._signal(Signal.REPEAT, Status.STARTING, now):
+            return False
+        self.repeats -= 1
+        self._may_have_run |= self.sent
+        self.event_id = self.rank = self.queue_size = self.eta = self.progress = None
+        return True
 
     @property
     def failing(self) -> bool:
@@ -219,6 +262,15 @@ class JobMachine:
             return False
         return self._end(*self._outcome, now)
 
+    def reject(self, error: JobwireError, now: float) -> bool:
+        """End the job because it could not be submitted; False if it had ended before."""
+        if self.state is State.SUBMITTING and self.sent and not is_refusal(error):
+            error.args = (
+                f"{error}; nobody knows whether the server took the job. It may have run, and it "
+                "was not submitted again (retries= allows that)",
+            )
+        return self.fail(error, now)
+
     def fail(self, error: JobwireError, now: float) -> bool:
         """End the job with an error; False if it had ended before."""
         return self._end(Signal.FAIL, Status.FINISHED, error, now)
@@ -229,9 +281,17 @@ class JobMachine:
         return self._end(Signal.CANCEL, Status.CANCELLED, error, now)
 
     def lose(self, why: str, now: float) -> bool:
-        """End the job because its connection is gone; False if it had ended before."""
+        """Note that the job's connection is gone; False if it had ended before.
+
+        It is to be submitted again (`lost`), if it may be, and ends otherwise.
+        """
+        if self.repeat(now):
+            self.lost = True
+            return True
+        ran = "may have run" if self.sent or self._may_have_run else "has not run"
         error = ConnectionLostError(
-            f"lost the job {self.event_id or self._unnamed()}: {why}",
+            f"lost the job {self.event_id or self._unnamed()}: {why}; it {ran}, and it was not "
+            "submitted again",
             event_id=self.event_id,
             outputs=self.outputs.outputs,
         )
@@ -365,4 +425,6 @@ class JobMachine:
         self.rank = 0
         self.queue_size = self.eta = None
         self.error = error
+        if error is not None:
+            error.may_have_run = self._may_have_run or (self.sent and not is_refusal(error))
         return True

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from jobwire.exceptions import (
     AuthenticationError,
     NotGradioError,
     QueueFullError,
+    RateLimitedError,
     RemoteProtocolError,
     ServerError,
-    TooManyRequestsError,
     ValidationError,
     shown,
 )
@@ -146,13 +148,18 @@ def _refuse(status: int, headers: Mapping[str, str], body: bytes, url: str) -> N
             body=shown(body),
         )
     if status == 429:
-        raise TooManyRequestsError(
+        raise RateLimitedError(
             f"{url}: too many requests: {text}",
             body=shown(body),
             retry_after=_retry_after(headers),
         )
     if status == 503 and isinstance(detail, str) and detail.startswith("Queue"):
-        raise QueueFullError(f"{url}: {detail}", status=status, body=shown(body))
+        raise QueueFullError(
+            f"{url}: {detail}",
+            status=status,
+            body=shown(body),
+            retry_after=_retry_after(headers),
+        )
     if status == 422 and (wrong := _invalid_parameters(detail)):
         lines = "; ".join(f"{name}: {why}" for name, why in wrong.items())
         raise ValidationError(
@@ -161,7 +168,12 @@ def _refuse(status: int, headers: Mapping[str, str], body: bytes, url: str) -> N
             body=shown(body),
             parameters=wrong,
         )
-    raise ServerError(f"{url}: HTTP {status}: {text}", status=status, body=shown(body))
+    raise ServerError(
+        f"{url}: HTTP {status}: {text}",
+        status=status,
+        body=shown(body),
+        retry_after=_retry_after(headers),
+    )
 
 
 def _fields(body: bytes) -> Mapping[str, Any]:
@@ -201,6 +213,18 @@ def _invalid_parameters(detail: Any) -> dict[str, str]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    # The other form, a date, is not worth a clock here.
-    value = headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    """Return the seconds that the server asks for; None if it does not, or makes no sense."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    # A date is meant by the server's clock, and so is that of its answer.
+    then, now = _timestamp(value), _timestamp(headers.get("date", ""))
+    return None if then is None or now is None else max(0.0, then - now)
+
+
+def _timestamp(date: str) -> float | None:
+    """Return an HTTP date in seconds since the epoch; None if it is none."""
+    try:
+        return parsedate_to_datetime(date).replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -244,6 +244,7 @@ class SessionProtocol:
     def sending(self, job: JobMachine) -> None:
         """Note that a job is on its way; `accepted` or `rejected` must follow."""
         self._sending.add(job)
+        job.sent = True
 
     def withdraw(self, job: JobMachine) -> None:
         """Note that a job will not be sent, at least not in this session."""
@@ -280,7 +281,7 @@ class SessionProtocol:
         """Note that a job could not be submitted."""
         self._submitting.discard(job)
         self._sent(job)
-        if job.fail(error, now):
+        if job.reject(error, now):
             self._changed[job] = None
 
     def cancel(self, job: JobMachine, now: float, error: JobwireError | None = None) -> bool:

@@ -68,6 +68,9 @@ class Client:
         read_timeout: float | None = 60.0,
         idle_timeout: float | None = IDLE_TIMEOUT,
         space_timeout: float | None = SPACE_TIMEOUT,
+        timeout: float | None = None,
+        retries: int = 0,
+        max_pending: int | None = None,
         max_event_size: int = MAX_EVENT_SIZE,
         max_download_size: int = MAX_DOWNLOAD_SIZE,
         transport: Callable[[TransportOptions], Transport] | None = None,
@@ -92,6 +95,9 @@ class Client:
             read_timeout=read_timeout,
             idle_timeout=idle_timeout,
             space_timeout=space_timeout,
+            timeout=timeout,
+            retries=retries,
+            max_pending=max_pending,
             max_event_size=max_event_size,
             max_download_size=max_download_size,
             transport=transport,
@@ -206,12 +212,14 @@ class Client:
         fn_index: int | None = None,
         headers: Mapping[str, str] | None = None,
         event_data: Any = None,
+        timeout: float | None = None,
+        retries: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call an endpoint and wait for its result. See `AsyncClient.predict`.
 
-        Blocks without a limit; ``submit(...).result(timeout)`` has one. Ctrl-C cancels
-        the job.
+        Blocks until the job has ended, for ``timeout`` seconds at most. Ctrl-C cancels the
+        job.
         """
         return self._loop.run(
             self._client.predict(
@@ -220,6 +228,8 @@ class Client:
                 fn_index=fn_index,
                 headers=headers,
                 event_data=event_data,
+                timeout=timeout,
+                retries=retries,
                 **kwargs,
             )
         )
@@ -232,13 +242,16 @@ class Client:
         headers: Mapping[str, str] | None = None,
         result_callbacks: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         event_data: Any = None,
+        timeout: float | None = None,
+        retries: int | None = None,
         **kwargs: Any,
     ) -> Job:
         """Call an endpoint and return the job, without waiting for the server to take it.
 
         See `AsyncClient.submit`. Blocks only while ``/info`` is fetched, the first time
-        that it is needed. ``result_callbacks`` run in the thread that
-        `Job.add_done_callback` names.
+        that it is needed, and until there is a place if the client has a limit
+        (``max_pending``); Ctrl-C submits nothing then. ``result_callbacks`` run in the
+        threads that `Job.add_done_callback` describes.
         """
         job = self._loop.run(
             self._submit(
@@ -247,6 +260,8 @@ class Client:
                 fn_index=fn_index,
                 headers=headers,
                 event_data=event_data,
+                timeout=timeout,
+                retries=retries,
                 **kwargs,
             )
         )

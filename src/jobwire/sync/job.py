@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jobwire.client.job import AsyncJob
@@ -97,11 +98,13 @@ class Job(concurrent.futures.Future[Any]):
         """Have ``fn(job)`` called once the job has ended, or soon if it has.
 
         Args:
-            fn: Called in a thread that all callbacks of the process share, one after
-                another; never in the thread of the event loop. What it raises is
-                logged.
+            fn: Called in a thread for callbacks, never in that of the event loop. Those
+                of one job are called one after another, in the order in which they were
+                added; those of another job do not wait for them. (32 that block at once
+                hold up the others.) What one raises is logged, and harms neither the job
+                nor the others.
         """
-        super().add_done_callback(lambda _: self._loop.call_back(fn, self))
+        super().add_done_callback(lambda _: self._loop.callbacks.call(self, partial(fn, self)))
 
     def running(self) -> bool:
         """Whether the server is running the job's function. Does not block."""

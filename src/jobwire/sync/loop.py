@@ -7,15 +7,14 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
-import logging
 import os
-import queue
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobwire.exceptions import ClientClosedError, LocalProtocolError
+from jobwire.sync.callbacks import CallbackThreads
 
 if TYPE_CHECKING:
     from jobwire.client.client import AsyncClient
@@ -24,17 +23,19 @@ __all__ = ("LoopThread", "loop_thread")
 
 T = TypeVar("T")
 
-_Call = tuple[Callable[..., object], tuple[object, ...]]
-
 _EXIT_TIMEOUT = 2.0
 """Seconds that clients have to close when the interpreter exits. A server that does
 not answer must not keep a program from ending."""
 
 
 class LoopThread:
-    """A daemon thread that runs an event loop, and one more for users' callbacks.
+    """A daemon thread that runs an event loop, and others for users' callbacks, when there are any.
 
     Every method may be called from any thread.
+
+    Attributes:
+        callbacks: Calls users' functions. Never in the loop's thread: what blocks there stops
+            every job of the process.
     """
 
     def __init__(self) -> None:
@@ -42,8 +43,7 @@ class LoopThread:
         self._start_new_thread = _thread.start_new_thread
         self._loop = asyncio.new_event_loop()
         self._clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
-        self._callbacks: queue.SimpleQueue[_Call] | None = None
-        self._lock = threading.Lock()
+        self.callbacks = CallbackThreads(self._later)
         self._thread = threading.Thread(target=self._main, name="jobwire", daemon=True)
         self._thread.start()
 
@@ -118,24 +118,9 @@ class LoopThread:
             work.close()
             raise
 
-    def call_back(self, fn: Callable[..., object], *args: object) -> None:
-        """Call a user's function in a thread of its own, one after another.
-
-        Never in the loop's thread: what blocks there stops every job of the process.
-        """
-        with self._lock:
-            if self._callbacks is None:
-                self._callbacks = queue.SimpleQueue()
-                # A daemon, unlike the threads of an executor: a callback that blocks must
-                # not keep a program from ending, nor an ending program lose callbacks that
-                # its other threads wait for.
-                threading.Thread(
-                    target=_call_back,
-                    args=(self._callbacks,),
-                    name="jobwire-callbacks",
-                    daemon=True,
-                ).start()
-        self._callbacks.put((fn, args))
+    def _later(self, delay: float, fn: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay, fn)
 
     def adopt(self, client: AsyncClient) -> None:
         """Close the client when the interpreter exits, if nobody did."""
@@ -160,16 +145,6 @@ class LoopThread:
             self.start(close_all()).result(_EXIT_TIMEOUT)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_EXIT_TIMEOUT)
-
-
-def _call_back(calls: queue.SimpleQueue[_Call]) -> None:
-    while True:
-        fn, args = calls.get()
-        try:
-            fn(*args)
-        except Exception:
-            logging.getLogger("jobwire").exception("a callback failed")
-        del fn, args  # or the last job would live until the next
 
 
 _current: LoopThread | None = None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterable
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,8 @@ async def _follow(job: Job, handle: Any) -> None:
     async for updates in gathered(job._job.updates(), INTERVAL):
         view.take(updates)
         drawn = asyncio.get_running_loop().create_future()
-        job._loop.call_back(_draw, job, handle, view, drawn)
-        # Drawings would pile up behind a callback that takes long.
+        job._loop.callbacks.call(drawn, partial(_draw, job, handle, view, drawn))
+        # Drawings would pile up where drawing takes long.
         if not await drawn:
             return
 
