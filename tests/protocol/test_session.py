@@ -377,8 +377,20 @@ def test_half_an_event_before_the_break_is_dropped_on_resume() -> None:
     session.receive_error(ConnectionLostError("cut"), session.now)
     session.wait(10)
     session.stream_opened(session.now)
-    session.feed(generating("a", "whole"))
+    # Whether it was an edit of the one that was lost cannot be told.
+    session.feed(generating("a", "unknown"), completed("a", "whole"))
     assert job.outputs.outputs() == ["whole"]
+
+
+def test_job_that_starts_after_the_break_has_lost_nothing() -> None:
+    session = Session(V21)
+    [job] = session.start("a")
+    session.opened()
+    session.receive_error(ConnectionLostError("cut"), session.now)
+    session.wait(10)
+    session.stream_opened(session.now)
+    session.feed(starts("a"), generating("a", "first"))
+    assert job.outputs.outputs() == ["first"]
 
 
 def test_resuming_is_given_up_in_the_end() -> None:

@@ -321,6 +321,7 @@ class JobMachine:
             case ProcessStarts():
                 if not self._start(Status.PROCESSING, now):
                     return False
+                self.outputs.mend()
                 self.eta = message.eta
             case Progress():
                 if not self._start(Status.PROGRESS, now):

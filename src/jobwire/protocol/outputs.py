@@ -28,6 +28,13 @@ Read = Callable[[list[Any]], list[Any]]
 _UNKNOWN: Any = object()
 
 
+class _Gap:
+    """In place of outputs of which some may be missing."""
+
+
+_GAP = _Gap()
+
+
 class OutputLog:
     """The outputs and log lines of one job, oldest first.
 
@@ -47,6 +54,7 @@ class OutputLog:
     """
 
     __slots__ = (
+        "_broken",
         "_diffs",
         "_entries",
         "_has_result",
@@ -70,7 +78,8 @@ class OutputLog:
         self._diffs = diffs
         self._present = present
         self._read = read or (lambda values: values)
-        self._entries: list[Value | Log] = []
+        self._entries: list[Value | Log | _Gap] = []
+        self._broken = False  # an output may have been lost
         self._released = 0
         self._has_result = False
         self._result_size: int | None = None
@@ -88,8 +97,22 @@ class OutputLog:
         if whole:
             self._diffs = False
         self.yielded = True
-        # A Raw keeps the whole event alive that it was cut from.
-        self._entries.append(bytes(data) if isinstance(data, Raw) else data)
+        if not (self._broken and self._diffs):
+            # A Raw keeps the whole event alive that it was cut from.
+            self._entries.append(bytes(data) if isinstance(data, Raw) else data)
+        elif not self._entries or self._entries[-1] is not _GAP:
+            self._entries.append(_GAP)
+
+    def break_off(self) -> None:
+        """Note that outputs may have been lost, so that edits of them tell nothing.
+
+        Those that still come are left out. The result is whole, and ends the sequence.
+        """
+        self._broken = True
+
+    def mend(self) -> None:
+        """Note that no output was lost after all: the job begins only now."""
+        self._broken = False
 
     def append_log(self, line: Log) -> None:
         """Add a log line."""
@@ -130,7 +153,7 @@ class OutputLog:
         output.
         """
         entries = self._entries[position:]
-        sizes = [_size(entry) for entry in entries if not isinstance(entry, Log)]
+        sizes = [_size(entry) for entry in entries if not isinstance(entry, (Log, _Gap))]
         if self._has_result and not self.yielded and position < self.size:
             sizes.append(self._result_size)
         return sizes
@@ -195,7 +218,9 @@ class OutputCursor:
             self.position += 1
             if isinstance(entry, Log):
                 return entry
-            if not self._lost:
+            if isinstance(entry, _Gap):
+                self._lost = True
+            elif not self._lost:
                 try:
                     values = log._read(self._advance(entry))
                     return OutputUpdate(values if self._ahead else log._present(values))

@@ -592,6 +592,10 @@ class SessionProtocol:
 
     def _reopen(self, now: float, error: JobwireError | None = None) -> None:
         """Open the stream again for the jobs that wait on it, but not without end."""
+        if error is not None:
+            # What the server wrote before it noticed is gone, even if it keeps the rest.
+            for job in self._jobs.values():
+                job.outputs.break_off()
         if not self._jobs or (error is None and not self._failures):
             self._failures += 1
             self._open_if_needed(now)
