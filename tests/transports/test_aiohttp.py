@@ -50,6 +50,15 @@ async def test_bodies(transport: AiohttpTransport) -> None:
     ]
 
 
+async def test_stream_that_breaks_before_its_head_is_not_asked_for_again(
+    transport: AiohttpTransport,
+) -> None:
+    with raw_server({"/stream": Cut(b""), "/": response("")}) as server:
+        with pytest.raises(ConnectionLostError):
+            await read(transport, f"{server.url}stream")
+        assert server.paths() == ["/stream"]
+
+
 async def test_connections_are_used_again(transport: AiohttpTransport, url: str) -> None:
     from faults import cutting_proxy
 

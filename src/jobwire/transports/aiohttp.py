@@ -144,6 +144,7 @@ class AiohttpTransport:
             response = await self._open(url).get(
                 url,
                 headers={**self._options.headers, **(headers or {})},
+                middlewares=(_once,),
                 **self._arguments(url, timeouts),
             )
         try:
@@ -192,6 +193,22 @@ class AiohttpTransport:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET again by itself when the connection breaks.
+
+    The server may have begun a stream, which is gone then, and what was on it too. A second
+    one would say nothing of that.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 class _Stream:
