@@ -116,7 +116,7 @@ class Exchange:
     text: bytearray = field(default_factory=bytearray)
 
 
-class _Over(Exception):
+class _OverError(Exception):
     """The connection has no future."""
 
 
@@ -137,7 +137,7 @@ class _Connection:
         ]
         try:
             await asyncio.gather(*pumps)
-        except (_Over, OSError):
+        except (_OverError, OSError):
             pass
         finally:
             for pump in pumps:
@@ -188,11 +188,11 @@ class _Connection:
     async def _strike(self, fault: Fault, rest: bytes, towards: str) -> None:
         match fault.kind:
             case "cut":
-                raise _Over
+                raise _OverError
             case "reset":
                 await asyncio.sleep(_SETTLE)
                 self.reset()
-                raise _Over
+                raise _OverError
             case "half-close":
                 self._writers[towards].write_eof()
                 self._silent.add(towards)

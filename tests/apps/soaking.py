@@ -70,9 +70,7 @@ with gr.Blocks() as demo:
         (shout, [tag, file], saved),
         (ran, None, table),
     ):
-        button.click(
-            function, inputs, output, api_name=function.__name__, concurrency_limit=16
-        )
+        button.click(function, inputs, output, api_name=function.__name__, concurrency_limit=16)
 demo.queue(max_size=None)
 
 if __name__ == "__main__":

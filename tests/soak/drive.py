@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, get_args
 
 import jobwire
-from chaos import ChaosProxy, Fault, Plan, Request, answer, chaos_proxy
+from chaos import Fault, Request, answer, chaos_proxy
 from conftest import APP, running
 from faults import response
 from soak.ledger import HUNG, RESULT, Entry, Kind, Ledger
@@ -89,6 +89,8 @@ class Chaos:
         if rng.random() >= _RATES[route]:
             return None
         fault = rng.choice(_ANYWHERE)(rng)
+        if fault.kind == "insert" and route == "file=":
+            return None  # nobody can tell such a file from the one that was meant
         self.struck[route, fault.kind] += 1
         return fault
 
@@ -226,9 +228,11 @@ class Soak:
         if self._name == "jobwire":
             entry.typed = isinstance(error, jobwire.JobwireError)
         else:
-            # What it documents: the app's error, and the cancel that was asked for.
-            entry.typed = entry.outcome == "AppError" or (
-                isinstance(error, CancelledError) and entry.cancelled
+            # The app's error, its HTTP library's, and the cancel that was asked for.
+            entry.typed = (
+                entry.outcome == "AppError"
+                or type(error).__module__.startswith("httpx")
+                or (isinstance(error, CancelledError) and entry.cancelled)
             )
         if isinstance(error, TimeoutError) and type(error).__module__ != "jobwire.exceptions":
             entry.outcome, entry.typed = HUNG, True
