@@ -68,7 +68,7 @@ class Fault:
     seconds: float = 0.0
     data: bytes = b""
 
-    def position(self, text: bytes) -> int | None:
+    def position(self, text: bytes | bytearray) -> int | None:
         """Return where it strikes; None if ``text`` ends before."""
         found = text.find(self.at) if isinstance(self.at, bytes) else self.at
         return None if found < 0 or found + self.offset > len(text) else found + self.offset
