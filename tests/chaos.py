@@ -203,6 +203,8 @@ class _Connection:
             case "answer":
                 self._silent.add("server")
                 await self._write(fault.data, "client")
+                self._writers["client"].write_eof()
+                self._silent.add("client")
                 return
             case "delay":
                 await asyncio.sleep(fault.seconds)

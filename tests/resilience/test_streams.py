@@ -6,7 +6,9 @@ import pytest
 
 import jobwire
 from chaos import ChaosProxy, Fault, Kind, answer, on
+from conftest import Eventually
 from faults import LAST_CHUNK, event_stream, response
+from jobwire.client.session import Session
 from resilience.conftest import Opening, lost
 
 STREAM = "queue/data"
@@ -45,11 +47,15 @@ def test_break_before_the_end(
 
 
 @pytest.mark.parametrize("kind", ["cut", "reset", "half-close"])
-def test_break_after_the_end_of_the_job_harms_nobody(opened: Opening, tag: str, kind: Kind) -> None:
+def test_break_after_the_end_of_the_job_harms_nobody(
+    opened: Opening, tag: str, eventually: Eventually, kind: Kind
+) -> None:
     with opened(on(STREAM, Fault(kind, at=message("close_stream")))) as client:
         job = client.submit(tag, 4, 0.02, api_name="/count")
         assert job.result(timeout=10) == f"{tag}:3"
         assert job.outputs() == expected(tag)
+        # Else the next job may join what is about to break.
+        eventually(lambda: client._client._sessions[Session].damaged)
 
 
 @pytest.mark.parametrize("kind", ["cut", "reset", "half-close", "stall"])
@@ -76,9 +82,13 @@ def test_stall_without_end_is_noticed(opened: Opening, tag: str, at: bytes, offs
         assert error.outputs == expected(tag)[: len(error.outputs)]
 
 
-def test_stall_after_the_farewell_holds_nothing_up(opened: Opening, tag: str) -> None:
-    with opened(on(STREAM, Fault("stall", at=message("close_stream"), offset=-2))) as client:
+def test_stall_after_the_farewell_is_soon_noticed(
+    opened: Opening, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobwire.protocol.session.END_TIMEOUT", 0.5)
+    with opened(on(STREAM, Fault("stall", at=b"\r\n0\r\n\r\n"))) as client:
         assert client.predict(tag, 4, 0, api_name="/count") == f"{tag}:3"
+        lost(client.submit("joins what has ended", api_name="/echo"), timeout=5)
 
 
 def test_job_that_joins_a_stream_which_stalls_is_lost_by_name(opened: Opening, tag: str) -> None:
@@ -97,14 +107,17 @@ def test_stutter_changes_nothing(opened: Opening, tag: str, kind: Kind) -> None:
         assert list(job) == expected(tag, 20)
 
 
-def test_drip_of_a_byte_a_second_is_no_end_and_can_be_cancelled(opened: Opening, tag: str) -> None:
-    with opened(on(STREAM, Fault("drip", at=0, seconds=1)), idle_timeout=1.5) as client:
+def test_drip_is_no_end_and_can_be_cancelled(opened: Opening, tag: str) -> None:
+    with opened(
+        on(STREAM, Fault("drip", at=b"\r\n\r\n", offset=4, seconds=0.2)), idle_timeout=1.5
+    ) as client:
         job = client.submit(tag, 4, 0, api_name="/count")
         with pytest.raises(TimeoutError):
-            job.result(timeout=2)
+            job.result(timeout=3)
         assert job.cancel()
         with pytest.raises(jobwire.JobCancelledError):
             job.result(timeout=1)
+        client.reset_session()  # or the next job would join that stream
 
 
 HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"

@@ -1,0 +1,24 @@
+"""The fuzzed functions with what hypothesis draws, and with what fuzzing has found."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz.targets import TARGETS
+
+FOUND: list[tuple[str, bytes]] = []
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_any_bytes(name: str) -> None:
+    @settings(deadline=None, max_examples=300)
+    @given(st.binary(max_size=200))
+    def check(data: bytes) -> None:
+        TARGETS[name](data)
+
+    check()
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found(name: str, data: bytes) -> None:
+    TARGETS[name](data)
