@@ -11,7 +11,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["jobwire"]):
-    from fuzz.targets import TARGETS, EVENTS
+    from fuzz.targets import EVENTS, TARGETS
 
 SEEDS = {
     "sse": [b"\x03" + event for event in EVENTS],

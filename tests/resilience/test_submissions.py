@@ -49,7 +49,7 @@ def test_submission_whose_answer_is_lost_is_not_repeated(
         assert runs(tag) <= 1
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[bytes, type[Exception] | tuple[type[Exception], ...]]] = {
     "page with 500": (response(PAGE, 500), jobwire.ServerError),
     "page with 502": (response(PAGE, 502), jobwire.ServerError),
     "page with 200": (response(PAGE), jobwire.RemoteProtocolError),
