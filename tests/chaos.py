@@ -236,6 +236,7 @@ class ChaosProxy:
         parts = urlsplit(url)
         self._target = (parts.hostname or "", parts.port or 80)
         self._connections: set[_Connection] = set()
+        self._stopping = False
         self.plan = plan
         self.observer: Observer | None = None
         self.requests: list[str] = []
@@ -252,6 +253,9 @@ class ChaosProxy:
             await connection.serve(reader, far_reader)
         finally:
             self._connections.discard(connection)
+            far_writer.close()
+            if self._stopping:
+                connection.reset()
 
     def meet(self, data: bytes) -> Exchange:
         """Note a request by the bytes with which it begins."""
@@ -270,6 +274,8 @@ class ChaosProxy:
         self._background.run(reset())
 
     def stop(self) -> None:
+        self._stopping = True
+        self.reset()  # what is still to be written keeps nothing open
         self._background.stop()
 
 

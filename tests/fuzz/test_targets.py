@@ -1,12 +1,10 @@
-"""The fuzzed functions with what hypothesis draws, and with what fuzzing has found."""
+"""The fuzzed functions, with what hypothesis draws."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.targets import TARGETS
-
-FOUND: list[tuple[str, bytes]] = []
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -17,8 +15,3 @@ def test_any_bytes(name: str) -> None:
         TARGETS[name](data)
 
     check()
-
-
-@pytest.mark.parametrize(("name", "data"), FOUND)
-def test_what_was_found(name: str, data: bytes) -> None:
-    TARGETS[name](data)
