@@ -31,6 +31,13 @@ hypothesis.settings.load_profile("jobwire")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Server:
     """A Gradio server in a process of its own."""
 
@@ -41,10 +48,9 @@ class Server:
         path: str = "/",
         app: Path = APP,
         environment: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")
@@ -94,8 +100,9 @@ def running(
     path: str = "/",
     app: Path = APP,
     environment: Mapping[str, str] | None = None,
+    port: int | None = None,
 ) -> Iterator[Server]:
-    server = Server(*options, python=python, path=path, app=app, environment=environment)
+    server = Server(*options, python=python, path=path, app=app, environment=environment, port=port)
     try:
         server.wait_until_ready()
         yield server

@@ -1084,3 +1084,17 @@ def test_job_that_was_not_sent_has_not_run() -> None:
     session.close(session.now)
     assert isinstance(job.error, ClientClosedError)
     assert not job.error.may_have_run
+
+
+def test_end_that_came_before_the_reply_survives_a_break(session: Session) -> None:
+    session.start("a")
+    session.opened()
+    late, other = session.send(), session.send()
+    session.feed(generating("b", 1), completed("b", 2))
+    session.receive_error(ConnectionLostError("cut"), session.now)
+    session.accepted(late, "b", session.now)
+    assert (late.state, late.outputs.outputs()) == (State.COMPLETED, [1])
+    assert late.outputs.result == 2
+    session.accepted(other, "c", session.now)
+    assert isinstance(other.error, ConnectionLostError)
+    assert {late, other} <= set(session.changed())

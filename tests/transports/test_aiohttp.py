@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faults import HANG, LAST_CHUNK, Cut, event_stream, raw_server, response
+from faults import HANG, LAST_CHUNK, Cut, RawConnection, event_stream, raw_server, response
 from jobwire.exceptions import (
     ConnectError,
     ConnectionLostError,
@@ -48,6 +48,35 @@ async def test_bodies(transport: AiohttpTransport) -> None:
         ("application/json", b"{}"),
         ("application/x-www-form-urlencoded", b"user=a+b"),
     ]
+
+
+async def test_stream_that_breaks_before_its_head_is_not_asked_for_again(
+    transport: AiohttpTransport,
+) -> None:
+    with raw_server({"/stream": Cut(b""), "/": response("")}) as server:
+        with pytest.raises(ConnectionLostError):
+            await read(transport, f"{server.url}stream")
+        assert server.paths() == ["/stream"]
+
+
+async def test_framing_that_breaks_within_a_body(transport: AiohttpTransport) -> None:
+    seen = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def script(connection: RawConnection) -> None:
+        await connection.write(event_stream(b"data: 1\n\n"))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seen.wait(), loop))
+        await connection.write(b"5\r\nmore than five")
+        await connection.wait_for_eof()
+
+    async def watch(url: str) -> None:
+        async with asyncio.timeout(5), transport.stream(url, timeouts=Timeouts(1, None)) as stream:
+            async for _ in stream.chunks():
+                seen.set()
+
+    with raw_server({"/": script}) as server:
+        with pytest.raises(ConnectionLostError):
+            await watch(server.url)
 
 
 async def test_connections_are_used_again(transport: AiohttpTransport, url: str) -> None:

@@ -225,6 +225,8 @@ class AsyncClient:
         self._transport: Transport | None = None
         self._schema: AppSchema | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
+        self._stale = False  # a session was lost: another server may be there by now
         # For new jobs: one of each kind that the app's endpoints take.
         self._sessions: dict[type[JobSession], JobSession] = {}
         self._retired: list[JobSession] = []  # those with jobs still in flight
@@ -662,7 +664,31 @@ class AsyncClient:
                 raise
         if self._schema is None:
             raise ClientClosedError("the client was closed meanwhile")
+        if any(session.damaged for session in self._sessions.values()):
+            self._stale = True
+        if self._stale:
+            await self._load_again()
         return self._schema
+
+    async def _load_again(self) -> None:
+        """See what is at the address now: a server that was restarted knows no login."""
+        self._leave_damaged()
+        if self._reloading is None:
+            self._reloading = run_soon(self._tasks, self._read_again())
+        reloading = self._reloading
+        try:
+            # Never fails by itself; whoever is cancelled leaves it to the others.
+            await asyncio.wait([reloading])
+        finally:
+            if reloading.done():
+                self._reloading = None
+        if not reloading.cancelled() and isinstance(error := reloading.exception(), JobwireError):
+            # The job itself will tell what is wrong.
+            logger.debug("the app could not be looked at again: %s", error)
+
+    async def _read_again(self) -> None:
+        self._schema = await self._app.read(self._get_transport(), self.src)
+        self._stale = False
 
     async def _open(self) -> None:
         try:
@@ -691,17 +717,23 @@ class AsyncClient:
     def _session_for_new_jobs(self, schema: AppSchema, endpoint: Endpoint) -> JobSession:
         shared = schema.carrier(endpoint) == "session stream"
         kind: type[JobSession] = Session if shared else ConnectionSession
-        if kind in self._sessions and self._sessions[kind].damaged:
-            # A new name keeps the server's remains of the old session from taking our
-            # messages; but an app that keeps state keeps it under the old one.
-            if not schema.stateful:
-                self._session_hash = str(uuid.uuid4())
-            self._retire_sessions()
+        self._leave_damaged()
         if kind not in self._sessions:
             self._sessions[kind] = kind(
                 self._get_transport(), schema, self._limits, self._session_hash
             )
         return self._sessions[kind]
+
+    def _leave_damaged(self) -> None:
+        """Begin another session if the server has lost track of this one."""
+        if not any(session.damaged for session in self._sessions.values()):
+            return
+        self._stale = True
+        # A new name keeps the server's remains of the old session from taking our
+        # messages; but an app that keeps state keeps it under the old one.
+        if self._schema is None or not self._schema.stateful:
+            self._session_hash = str(uuid.uuid4())
+        self._retire_sessions()
 
     def _retire_sessions(self) -> None:
         self._retired = [session for session in self._retired if session.busy]

@@ -86,13 +86,22 @@ class AppAddress:
             url = root(host)
         transport = await self._transport_to(url)
         try:
-            read = partial(self._read_config, transport, url)
+            read = partial(self.read, transport, url)
             return transport, await retrying(read, f"loading {url}", policy=LOADING)
         except BaseException:
             await transport.aclose()
             raise
 
-    async def _read_config(self, transport: Transport, url: str) -> AppSchema:
+    async def read(self, transport: Transport, url: str) -> AppSchema:
+        """Read an app's ``/config``, and log in if need be.
+
+        Args:
+            transport: Sends requests to it.
+            url: Its root.
+
+        Raises:
+            JobwireError: As `AsyncClient.connect`.
+        """
         url, reply = await _get_config(transport, url)
         if reply.status == 401 and self._auth is not None:
             await _login(transport, url, *self._auth)

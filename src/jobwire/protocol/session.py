@@ -472,13 +472,19 @@ class SessionProtocol:
             self._actions.append(StopJob(event_id, job.fn_index))
         if not job.state.ended:
             job.accept(event_id, now)
+            # What came before the break was kept for it, perhaps its end.
+            for message, _ in self._unclaimed.pop(event_id, ()):
+                job.receive(message, now)
+            self._changed[job] = None
+        if not job.state.settled:
             job.lose("the session broke while the job was being submitted", now)
             self._changed[job] = None
 
     def _sent(self, job: JobMachine) -> None:
         self._sending.discard(job)
         self._overflowed.discard(job)
-        if not self._sending:
+        # Once the session is lost, nobody counts any more who is still on the way.
+        if not self._sending and not self.damaged:
             self._unclaimed.clear()
             self._unclaimed_size = 0
 
@@ -633,11 +639,12 @@ class SessionProtocol:
         self._forget_jobs()
 
     def _forget_jobs(self) -> None:
+        if not self._sending:
+            self._unclaimed.clear()
+            self._unclaimed_size = 0
         self._submitting.clear()
         self._sending.clear()
         self._overflowed.clear()
         self._jobs.clear()
         self._abandoned.clear()
         self._running.clear()
-        self._unclaimed.clear()
-        self._unclaimed_size = 0

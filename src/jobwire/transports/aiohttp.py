@@ -9,6 +9,7 @@ import socket
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -68,6 +69,7 @@ class AiohttpTransport:
         self._options = options
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
+        self._watch = _Watch()
 
     def _open(self, url: str) -> aiohttp.ClientSession:
         if self._session is None:
@@ -135,6 +137,7 @@ class AiohttpTransport:
             async with self._open(url).request(
                 method, url, data=data, headers=headers, **self._arguments(url, timeouts)
             ) as response:
+                self._watch(response)
                 data = await _read(response, url)
                 if response.status >= 500:
                     # uvicorn closes the connection a moment after it reported that the
@@ -155,8 +158,10 @@ class AiohttpTransport:
             response = await self._open(url).get(
                 url,
                 headers={**self._options.headers, **(headers or {})},
+                middlewares=(_once,),
                 **self._arguments(url, timeouts),
             )
+        self._watch(response)
         try:
             yield _Stream(response, url)
         finally:
@@ -203,6 +208,53 @@ class AiohttpTransport:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+class _Watch:
+    """Tells who reads a body when its connection is gone.
+
+    Where the framing of a body breaks, aiohttp closes the connection, and tells nobody.
+    """
+
+    def __init__(self) -> None:
+        self._bodies: weakref.WeakKeyDictionary[asyncio.BaseProtocol, aiohttp.StreamReader]
+        self._bodies = weakref.WeakKeyDictionary()  # the one on each connection
+
+    def __call__(self, response: aiohttp.ClientResponse) -> None:
+        """Watch the connection on which a body comes."""
+        protocol = response.connection.protocol if response.connection is not None else None
+        if protocol is None:
+            return  # all of it is here
+        watched = protocol in self._bodies
+        self._bodies[protocol] = response.content
+        if not watched and (closed := protocol.closed) is not None:
+            closed.add_done_callback(partial(self._tell, weakref.ref(protocol)))
+
+    def _tell(
+        self, connection: weakref.ref[asyncio.BaseProtocol], closed: asyncio.Future[None]
+    ) -> None:
+        if not closed.cancelled():
+            closed.exception()  # or asyncio reports that nobody has seen it
+        protocol = connection()
+        body = self._bodies.pop(protocol, None) if protocol is not None else None
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the answer is framed wrongly"))
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET again by itself when the connection breaks.
+
+    The server may have begun a stream, which is gone then, and what was on it too. A second
+    one would say nothing of that.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 class _Stream:
