@@ -109,7 +109,7 @@ def test_stutter_changes_nothing(opened: Opening, tag: str, kind: Kind) -> None:
 
 def test_drip_is_no_end_and_can_be_cancelled(opened: Opening, tag: str) -> None:
     with opened(
-        on(STREAM, Fault("drip", at=b"\r\n\r\n", offset=4, seconds=0.2)), idle_timeout=1.5
+        on(STREAM, Fault("drip", at=b"process_generating", seconds=0.2)), idle_timeout=1.5
     ) as client:
         job = client.submit(tag, 4, 0, api_name="/count")
         with pytest.raises(TimeoutError):
