@@ -65,7 +65,8 @@ def cases() -> Iterator[Any]:
                 ),
                 None,
             )
-            marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+            # Not strict: whether an example that the schema is too loose for is made is chance.
+            marks = [pytest.mark.xfail(strict=False, reason=reason)] if reason else []
             yield pytest.param(operation, mode, marks=marks, id=f"{operation.label}-{mode.value}")
 
 
