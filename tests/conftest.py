@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 
 import jobwire
+from jobwire.server import modules
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
@@ -181,6 +182,15 @@ def nothing_left_behind() -> Iterator[None]:
         if thread.name not in kept and not thread.name.startswith(("asyncio_", "Thread-"))
     ]
     assert not left, left
+
+
+@pytest.fixture(autouse=True)
+def no_files_loaded() -> Iterator[None]:
+    """Forget the modules that a test loaded from files, or workers of others would load them."""
+    before = dict(modules.FILES)
+    yield
+    modules.FILES.clear()
+    modules.FILES.update(before)
 
 
 Eventually = Callable[[Callable[[], bool]], None]
