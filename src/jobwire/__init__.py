@@ -87,6 +87,7 @@ __all__ = (
     "InvalidAPIEndpointError",
     "Job",
     "JobCancelledError",
+    "JobNotFoundError",
     "JobTimeoutError",
     "JobwireError",
     "LocalProtocolError",

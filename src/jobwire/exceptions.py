@@ -29,6 +29,7 @@
     │                                     importable as InvalidAPIEndpointError too
     ├── ArgumentError                     arguments do not fit (also a TypeError)
     ├── MissingDependencyError            a library is not there (also an ImportError)
+    ├── JobNotFoundError                  the server keeps no such job
     ├── JobCancelledError                 (also a concurrent.futures.CancelledError)
     ├── JobTimeoutError                   its timeout passed (also a TimeoutError)
     └── ClientClosedError                 the client was closed
@@ -57,6 +58,7 @@ __all__ = (
     "FileError",
     "InvalidAPIEndpointError",
     "JobCancelledError",
+    "JobNotFoundError",
     "JobTimeoutError",
     "JobwireError",
     "LocalProtocolError",
@@ -365,6 +367,25 @@ class JobCancelledError(JobwireError, CancelledError):
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
         self.event_id = event_id
+
+
+class JobNotFoundError(JobwireError):
+    """The server has no such job: it never had, or the job's results have expired.
+
+    Where there are logins, other users' jobs are not there either.
+
+    Attributes:
+        event_id: The id that was asked for.
+    """
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(
+            f"there is no job {event_id}, or its results have expired, or it is another user's"
+        )
+        self.event_id = event_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.event_id,)
 
 
 class JobTimeoutError(_UnfinishedError, TimeoutError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from jobwire.server.stores.base import (
     Position,
     Store,
     Ticket,
+    first_number,
 )
 from jobwire.server.stores.memory import MemoryStore
 from jobwire.server.stores.sqlite import SqliteStore
@@ -33,6 +35,14 @@ from server.threads import together
 
 TTL = 60.0
 MAX_LOG_SIZE = 1000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _numbers_from_one() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("memory", "sqlite"):
+            patch.setattr(f"jobwire.server.stores.{module}.first_number", lambda: 0)
+        yield
 
 
 class Clock:
@@ -305,6 +315,13 @@ async def test_batch_keeps_the_order_of_the_line(bench: Bench) -> None:
 # -- logs ---------------------------------------------------------------------------
 
 
+def test_a_store_never_counts_from_behind_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = first_number()
+    later = time.time_ns() + 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    assert first + 1_000_000 < first_number() < 2**53 // 4
+
+
 async def test_log_is_read_from_any_position(bench: Bench) -> None:
     id = await bench.put()
     events = [b"0", b"1", b"2", b"3"]
@@ -403,7 +420,7 @@ async def test_unknown_jobs(bench: Bench) -> None:
     ):
         with pytest.raises(JobNotFoundError) as caught:
             ask()
-        assert caught.value.id == "unknown"
+        assert caught.value.event_id == "unknown"
     assert bench.rung == []
 
 

@@ -28,8 +28,11 @@ class Dialect(NamedTuple):
             the ordinary way (4.22). Without that, any end could be the ordinary one.
         resumable: A stream that broke can be opened again and goes on where it
             stopped (4.17 to 4.23); others forget the session.
-        cancel: The route that stops a job: ``cancel`` (4.31), or ``reset``, which
-            only stops generators.
+        durable: It keeps jobs: they can be had by their id, a stream goes on after any
+            event, since each has a number, and a submission that is repeated under its key
+            is the same job. Only jobwire's own servers do.
+        cancel: The route that stops a job: ``cancel`` (4.31), ``reset``, which only stops
+            generators, or that of the one ``job``, where jobs are kept.
         precise_cancel: One job can be cancelled alone, and one that waits is taken
             out of the queue (6.14). Earlier, a waiting job runs all the same when its
             turn comes, and some versions then break the stream of the whole session.
@@ -42,7 +45,8 @@ class Dialect(NamedTuple):
     diffs: bool
     announces_close: bool
     resumable: bool
-    cancel: Literal["cancel", "reset"]
+    durable: bool
+    cancel: Literal["cancel", "reset", "job"]
     precise_cancel: bool
     batches: bool
     old_files: bool
@@ -60,13 +64,14 @@ def parse_version(version: str) -> tuple[int, ...]:
     return tuple(map(int, match[0].split("."))) if match else _NEWEST
 
 
-def select_dialect(protocol: str | None, version: str) -> Dialect:
+def select_dialect(protocol: str | None, version: str, *, durable: bool = False) -> Dialect:
     """Return how a server speaks.
 
     Args:
         protocol: ``protocol`` of its ``/config``; None if it has none, which means
             ``ws``. An ``sse_*`` that we have not heard of is taken for the newest.
         version: ``version`` of its ``/config``.
+        durable: It says there that it is a server of jobwire.
 
     Raises:
         UnsupportedProtocolError: We do not speak it.
@@ -92,7 +97,8 @@ def select_dialect(protocol: str | None, version: str) -> Dialect:
         diffs=name not in ("ws", "sse", "sse_v1"),
         announces_close=name not in ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1"),
         resumable=(4, 17) <= number < (4, 24),
-        cancel="cancel" if number >= (4, 31) else "reset",
+        durable=durable,
+        cancel="job" if durable else "cancel" if number >= (4, 31) else "reset",
         precise_cancel=number >= (6, 14),
         batches=not (4, 0) <= number < (4, 11),
         old_files=carrier == "websocket",

@@ -325,7 +325,11 @@ def parse_config(config: Any, *, url: str) -> AppSchema:
         )
     version = str(config.get("version") or "").strip()
     protocol = config.get("protocol")
-    dialect = select_dialect(protocol if isinstance(protocol, str) else None, version)
+    dialect = select_dialect(
+        protocol if isinstance(protocol, str) else None,
+        version,
+        durable=isinstance(config.get("jobwire"), str),
+    )
     components = dict(_components(config["components"], dialect))
     prefix = str(config.get("api_prefix") or "").strip("/")
     limit = config.get("max_file_size")

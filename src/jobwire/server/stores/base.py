@@ -9,13 +9,14 @@ there is something new to read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from jobwire.exceptions import JobwireError
+from jobwire.exceptions import JobNotFoundError, JobwireError
 
 __all__ = (
     "Events",
@@ -28,6 +29,7 @@ __all__ = (
     "StoreError",
     "Ticket",
     "Wake",
+    "first_number",
 )
 
 Wake = Callable[[Mapping[str, int], int], None]
@@ -35,16 +37,14 @@ Wake = Callable[[Mapping[str, int], int], None]
 event has been told of. Called in the order of the numbers, from any thread; must not block."""
 
 
-class JobNotFoundError(JobwireError):
-    """The store has no such job: it never had, or the job's results have expired.
+def first_number() -> int:
+    """Return a number after which the events of a store that was just opened are counted.
 
-    Attributes:
-        id: What was asked for.
+    A client remembers the last one that it has had, for longer than a store may last: in
+    memory, or put back from a copy. Counting begins with the time, so that it is never behind
+    another store that was there before, unless that had a million events a second.
     """
-
-    def __init__(self, id: str) -> None:
-        super().__init__("there is no such job, or its results have expired")
-        self.id = id
+    return time.time_ns() // 1_000_000 << 10
 
 
 class LogFullError(JobwireError):

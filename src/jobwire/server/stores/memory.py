@@ -22,6 +22,7 @@ from jobwire.server.stores.base import (
     Position,
     Ticket,
     Wake,
+    first_number,
 )
 from jobwire.server.stores.waiting import Lines
 
@@ -77,7 +78,7 @@ class MemoryStore:
         self._keys: dict[str, str] = {}
         self._sessions: dict[tuple[str | None, str], dict[str, None]] = {}
         self._lines = Lines()
-        self._last = 0  # the number of the last event
+        self._last = first_number()  # that of the last event
         self._size = 0  # bytes of all logs and arguments
         self._expired: list[str] = []  # since `expire` was called last
         self._ended: deque[tuple[float, str]] = deque()  # when it ended; oldest first

@@ -36,6 +36,7 @@ from jobwire.server.stores.base import (
     StoreError,
     Ticket,
     Wake,
+    first_number,
 )
 from jobwire.server.stores.journal import (
     ENDED,
@@ -244,7 +245,7 @@ class SqliteStore:
         self._last_job = journal.last_job()
         self._first_job = self._last_job + 1
         self._size = journal.size()
-        self._last_event = journal.reserved()
+        self._last_event = max(journal.reserved(), first_number())
         self._reserved = batch.reserved = self._last_event + NUMBERS_AT_ONCE
         journal.write(batch)
         marks.clear()
