@@ -337,6 +337,8 @@ class AppError(JobwireError, ValueError):
             or means until closed.
         visible: False if the web page does not show them at all.
         event_id: The server's id of the job.
+        retryable: The function is not to blame: the server was stopped while it ran. Another
+            try may succeed, if the function may run twice.
     """
 
     def __init__(
@@ -347,8 +349,10 @@ class AppError(JobwireError, ValueError):
         title: str = "Error",
         *,
         event_id: str | None = None,
+        retryable: bool = False,
     ) -> None:
         super().__init__(message)
+        self.retryable = retryable
         self.message = message
         self.title = title
         self.duration = duration
@@ -378,14 +382,12 @@ class JobNotFoundError(JobwireError):
         event_id: The id that was asked for.
     """
 
-    def __init__(self, event_id: str) -> None:
+    def __init__(self, message: str = "", *, event_id: str = "") -> None:
         super().__init__(
-            f"there is no job {event_id}, or its results have expired, or it is another user's"
+            message
+            or f"there is no job {event_id}, or its results have expired, or it is another user's"
         )
         self.event_id = event_id
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.event_id,)
 
 
 class JobTimeoutError(_UnfinishedError, TimeoutError):

@@ -1,5 +1,6 @@
 """Functions that write down that they run, in the file that LEDGER names."""
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -62,3 +63,19 @@ def behind(tag: str) -> str:
 def visits(session: Session) -> int:
     session.state["visits"] = session.state.get("visits", 0) + 1
     return session.state["visits"]
+
+
+@app.endpoint(concurrency_limit=8)
+async def wait(tag: str, seconds: float = 60.0) -> str:
+    note(f"{tag} begun")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        note(f"{tag} cancelled")
+        raise
+    return tag
+
+
+guarded = App(title="Guarded", grace=0.0, auth=("user", "pass"))
+guarded.endpoint(on_crash="retry")(once)
+guarded.endpoint(concurrency_limit=8, on_crash="retry", max_retries=1000)(recount)

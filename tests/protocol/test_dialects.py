@@ -10,6 +10,7 @@ NEWEST = Dialect(
     diffs=True,
     announces_close=True,
     resumable=False,
+    durable=False,
     cancel="cancel",
     precise_cancel=True,
     batches=True,
@@ -84,6 +85,11 @@ def test_version_of_absurd_length_is_an_answer_like_any_other() -> None:
 )
 def test_dialect_of_a_server(protocol: str | None, version: str, dialect: Dialect) -> None:
     assert select_dialect(protocol, version) == dialect
+
+
+def test_servers_of_jobwire_keep_jobs() -> None:
+    dialect = select_dialect("sse_v3", "6.31.0", durable=True)
+    assert dialect == NEWEST._replace(durable=True, cancel="job")
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "SSE", "ssev1", "sse-v1"])

@@ -126,7 +126,7 @@ def backup(
 @contextmanager
 def _at(place: str, auth: str | None) -> Iterator[Place]:
     try:
-        from jobwire.cli.places import explain, find_place
+        from jobwire.cli.places import find_place
     except ModuleNotFoundError as error:
         print(
             f"jobwire: this needs {error.name}: pip install 'jobwire[cli,server]'", file=sys.stderr
@@ -137,7 +137,7 @@ def _at(place: str, auth: str | None) -> Iterator[Place]:
     try:
         yield find_place(place, auth)
     except (JobNotFoundError, StoreError) as error:
-        print(f"jobwire: {explain(error)}", file=sys.stderr)
+        print(f"jobwire: {error}", file=sys.stderr)
         raise typer.Exit(ExitCode.USAGE) from None
     except JobwireError as error:
         print(f"jobwire: {error}", file=sys.stderr)

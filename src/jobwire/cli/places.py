@@ -13,17 +13,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from jobwire.exceptions import ArgumentError, ConnectError, JobwireError, ServerError
+from jobwire.exceptions import ArgumentError, ConnectError, ServerError
 from jobwire.protocol.messages import encode_message
 from jobwire.protocol.sse import SSEParser
 from jobwire.server.job_routes import status_of
 from jobwire.server.run import cancelled_event
 from jobwire.server.stores import sqlite_path
-from jobwire.server.stores.base import JobNotFoundError, StoreError
+from jobwire.server.stores.base import StoreError
 from jobwire.server.stores.journal import ENDED, STARTED, Journal, Stored
 from jobwire.server.stores.sqlite import SqliteStore
 
-__all__ = ("Place", "StorePlace", "UrlPlace", "explain", "find_place")
+__all__ = ("Place", "StorePlace", "UrlPlace", "find_place")
 
 LOOK_INTERVAL = 0.1
 """Seconds between two looks into a store that another process writes to: no file can tell."""
@@ -229,10 +229,3 @@ def _described(stored: Stored, journal: Journal) -> dict[str, Any]:
 
 def _quoted(id: str) -> str:
     return urllib.parse.quote(id, safe="")
-
-
-def explain(error: JobwireError) -> str:
-    """Return an error as a person at a terminal should read it."""
-    if isinstance(error, JobNotFoundError):
-        return f"{error}: {error.id}"
-    return str(error)

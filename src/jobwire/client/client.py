@@ -29,7 +29,7 @@ from jobwire.client.options import with_httpx_kwargs
 from jobwire.client.pending import PendingLimit
 from jobwire.client.result import AsyncFileResult
 from jobwire.client.retrying import LOADING, retrying
-from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session
+from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session, job_path
 from jobwire.client.spaces import duplicate, is_hugging_face, space_name
 from jobwire.client.tasks import run_soon
 from jobwire.client.transfer import FileTransfer
@@ -40,10 +40,12 @@ from jobwire.exceptions import (
     AuthenticationError,
     ClientClosedError,
     FileError,
+    JobNotFoundError,
     JobwireError,
     LocalProtocolError,
     RemoteProtocolError,
     ServerError,
+    UnsupportedProtocolError,
 )
 from jobwire.protocol.description import describe, listed_info
 from jobwire.protocol.job import JobMachine
@@ -57,7 +59,7 @@ from jobwire.protocol.messages import decode_value
 from jobwire.protocol.old_files import reader
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.payload import bind_arguments, needs_info, presenter
-from jobwire.protocol.replies import read_json
+from jobwire.protocol.replies import KnownJob, read_json, read_known_job
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema, Endpoint
 from jobwire.trace import Trace
@@ -230,6 +232,7 @@ class AsyncClient:
         # For new jobs: one of each kind that the app's endpoints take.
         self._sessions: dict[type[JobSession], JobSession] = {}
         self._retired: list[JobSession] = []  # those with jobs still in flight
+        self._attached: set[Session] = set()  # each for a job that was asked for by its id
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fetches: set[asyncio.Task[Any]] = set()
         self._files: FileTransfer | None = None
@@ -353,7 +356,7 @@ class AsyncClient:
         """
         self._check_loop()
         self._closed = True
-        sessions = [*self._retired, *self._sessions.values()]
+        sessions = [*self._retired, *self._sessions.values(), *self._attached]
         for session in sessions:
             session.close()
         if self._files is not None:
@@ -371,6 +374,7 @@ class AsyncClient:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(session.aclose() for session in sessions))
         self._retired.clear()
+        self._attached.clear()
         self._sessions.clear()
         transport, self._transport = self._transport, None
         if transport is not None:
@@ -546,16 +550,8 @@ class AsyncClient:
             raise ClientClosedError("the client was closed meanwhile")
         endpoint = call.endpoint
         session = self._session_for_new_jobs(schema, endpoint)
-        fetch, present_file = self._present_files(endpoint, transfer)
-        outputs = OutputLog(
-            diffs=schema.dialect.diffs,
-            present=presenter(endpoint, present_file),
-            held=fetch is not None,
-            read=reader([component.old_form for component in endpoint.outputs]),
-        )
-        now = asyncio.get_running_loop().time()
-        machine = JobMachine(endpoint.id, outputs, now, repeats=retries)
-        job = AsyncJob(self, machine, session, deadline, fetch)
+        job = self._make_job(schema, endpoint, session, transfer, deadline, retries)
+        machine = job._machine
         job._observer = observe(self._trace, machine, endpoint, schema.url)
         if job._observer is not None:
             call.headers = {**job._observer.headers, **call.headers}
@@ -569,6 +565,101 @@ class AsyncClient:
         session.register(job, machine)
         run_soon(self._tasks, self._deliver(job, machine, call))
         return job
+
+    def _make_job(
+        self,
+        schema: AppSchema,
+        endpoint: Endpoint,
+        session: JobSession,
+        transfer: FileTransfer,
+        deadline: Deadline,
+        retries: int,
+    ) -> AsyncJob:
+        fetch, present_file = self._present_files(endpoint, transfer)
+        outputs = OutputLog(
+            diffs=schema.dialect.diffs,
+            present=presenter(endpoint, present_file),
+            held=fetch is not None,
+            read=reader([component.old_form for component in endpoint.outputs]),
+        )
+        now = asyncio.get_running_loop().time()
+        machine = JobMachine(endpoint.id, outputs, now, repeats=retries)
+        return AsyncJob(self, machine, session, deadline, fetch)
+
+    async def job(self, event_id: str) -> AsyncJob:
+        """Return a job that the server keeps, whoever submitted it, and whenever.
+
+        Only jobwire's own servers keep jobs: until they have ended, and their results for a
+        while longer. ::
+
+            event_id = await (await client.submit(path, api_name="/transcribe")).detach()
+            ...
+            job = await other_client.job(event_id)  # in another process, the next day
+            print(job.status().code, await job.result())
+
+        The job has its outputs from the first on, and goes on as one that was submitted here,
+        except that it goes on on the server, too, when the client is closed. It does not count
+        for ``max_pending``, and ``timeout`` is not for it.
+
+        Returns when it is known how the job stands, and all of it if it has ended.
+
+        Args:
+            event_id: The server's id of the job, `AsyncJob.event_id`.
+
+        Raises:
+            ArgumentError: ``event_id`` is no id.
+            JobNotFoundError: The server has no such job.
+            UnsupportedProtocolError: It does not keep jobs, as no server of Gradio's does.
+            EndpointNotFoundError: The app has been changed, and does not have the job's
+                endpoint any more.
+            JobwireError: Whatever `connect` raises.
+        """
+        given: Any = event_id
+        if not isinstance(given, str) or not given:
+            raise ArgumentError(
+                f"event_id={event_id!r}: it takes a job's id, which a job has as event_id once the "
+                "server took it",
+                parameter="event_id",
+            )
+        schema = await self._load()
+        if not schema.dialect.durable:
+            raise UnsupportedProtocolError(
+                f"{schema.url} is a server of gradio {schema.version}, which keeps no jobs to come "
+                "back to; only those of jobwire do",
+                version=schema.version,
+            )
+        known = await self._look_up(schema, event_id)
+        endpoint = schema.find(known.endpoint)
+        session = Session(
+            self._get_transport(),
+            schema,
+            self._limits,
+            known.session_hash or "",
+            self._log_in,
+            job_id=event_id,
+        )
+        self._attached.add(session)
+        no_deadline = Deadline.after(None, 0.0)
+        job = self._make_job(schema, endpoint, session, self._transfer(schema), no_deadline, 0)
+        job._machine.detached = True
+        job._machine.sent = True
+        job.add_done_callback(lambda _: self._attached.discard(session))
+        session.attach(job, job._machine, event_id)
+        await job._catch_up(known, self._timeouts.read)
+        return job
+
+    async def _look_up(self, schema: AppSchema, event_id: str) -> KnownJob:
+        url = f"{schema.url}{schema.prefix}{job_path(event_id)}"
+
+        async def look() -> KnownJob:
+            reply = await self._get_transport().request("GET", url)
+            if reply.status == 401 and await self._log_in():
+                reply = await self._get_transport().request("GET", url)
+            if reply.status == 404:
+                raise JobNotFoundError(event_id=event_id)
+            return read_known_job(*reply, url=url)
+
+        return await retrying(look, f"looking for the job {event_id}")
 
     def reset_session(self) -> None:
         """Start a new session: the app's state (``gr.State``) is as for a new visitor.
@@ -719,10 +810,18 @@ class AsyncClient:
         kind: type[JobSession] = Session if shared else ConnectionSession
         self._leave_damaged()
         if kind not in self._sessions:
-            self._sessions[kind] = kind(
-                self._get_transport(), schema, self._limits, self._session_hash
+            common = self._get_transport(), schema, self._limits, self._session_hash
+            self._sessions[kind] = (
+                Session(*common, self._log_in) if shared else ConnectionSession(*common)
             )
         return self._sessions[kind]
+
+    async def _log_in(self) -> bool:
+        """Log in again at a server that does not know us any more; False if we have no login."""
+        if not self._app.has_login:
+            return False
+        await self._load_again()
+        return True
 
     def _leave_damaged(self) -> None:
         """Begin another session if the server has lost track of this one."""

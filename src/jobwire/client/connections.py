@@ -86,6 +86,9 @@ class ConnectionSession:
     damaged = False
     """A connection that breaks harms no other job."""
 
+    durable = False
+    """No server that wants this keeps jobs."""
+
     def __init__(
         self, transport: Transport, schema: AppSchema, limits: Limits, session_hash: str
     ) -> None:

@@ -15,9 +15,10 @@ from jobwire.exceptions import (
     JobTimeoutError,
     JobwireError,
     LocalProtocolError,
+    UnsupportedProtocolError,
 )
 from jobwire.protocol.job import JobMachine, State
-from jobwire.protocol.messages import Log
+from jobwire.protocol.messages import Estimation, Log
 from jobwire.protocol.outputs import OutputCursor
 from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jobwire.client.deadline import Deadline
     from jobwire.client.fetch import Fetch
     from jobwire.client.observer import Observer
+    from jobwire.protocol.replies import KnownJob
 
 __all__ = ("AsyncJob",)
 
@@ -154,6 +156,26 @@ class AsyncJob:
             await waiter
         finally:
             self._waiters.discard(waiter)
+
+    async def _catch_up(self, known: KnownJob, timeout: float | None) -> None:
+        """Wait until the job is as far as the server is known to have been with it.
+
+        Args:
+            known: What the server said.
+            timeout: Seconds to wait at most; None for as long as it takes.
+        """
+        machine = self._machine
+        if known.status == "waiting":
+            position = Estimation(None, known.rank, known.queue_size, known.rank_eta)
+            machine.receive(position, self._loop.time())
+            self._notify()
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                while machine.state is State.ACCEPTED or (known.ended and not machine.state.ended):
+                    await self._wait_for_change()
+        except TimeoutError:
+            logger.info("the events of %s take long to come", machine.event_id)
 
     def _notify(self) -> None:
         """Wake whoever waits for a change. Called by the session, after each."""
@@ -323,6 +345,31 @@ class AsyncJob:
             nothing changes then.
         """
         return await self._session.cancel(self, self._machine)
+
+    async def detach(self) -> str:
+        """Leave the job to the server: it goes on there when this client is closed.
+
+        Waits until the server has taken the job. It can be followed here as before, and by
+        its id from everywhere (`AsyncClient.job`). A generator that nobody follows is stopped
+        after a while, if its endpoint does not say otherwise.
+
+        Returns:
+            The server's id of the job.
+
+        Raises:
+            UnsupportedProtocolError: The server keeps no jobs, as none of Gradio's does.
+            JobwireError: What `result` would raise, if the job has ended without an id.
+        """
+        if not self._session.durable:
+            raise UnsupportedProtocolError(
+                "the server keeps no jobs to come back to; only those of jobwire do"
+            )
+        self._machine.detached = True
+        while self._machine.event_id is None:
+            if self._machine.error is not None:
+                raise _fresh(self._machine.error)
+            await self._wait_for_change()
+        return self._machine.event_id
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate over the outputs, from the first on, as they arrive.

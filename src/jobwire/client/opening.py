@@ -65,6 +65,11 @@ class AppAddress:
         self._space_timeout = space_timeout
         self._verbose = verbose
 
+    @property
+    def has_login(self) -> bool:
+        """Whether there is a name and a password for an app that wants them."""
+        return self._auth is not None
+
     async def open(self) -> tuple[Transport, AppSchema]:
         """Find the app, log in if need be, and read its ``/config``.
 

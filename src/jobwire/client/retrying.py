@@ -16,7 +16,7 @@ from jobwire.protocol.retry import RetryPolicy, is_refusal
 if TYPE_CHECKING:
     from jobwire.client.job import AsyncJob
 
-__all__ = ("LOADING", "is_passing", "retrying", "submitting")
+__all__ = ("LOADING", "is_passing", "retrying", "submitting", "until_known")
 
 logger = logging.getLogger("jobwire")
 
@@ -65,6 +65,43 @@ async def retrying(
                 raise
             logger.info("%s failed: %s; trying again in %.2g s", what, error, delay)
         await asyncio.sleep(delay)
+    raise AssertionError("unreachable")
+
+
+async def until_known(send: Callable[[], Awaitable[T]], job: AsyncJob, patience: float | None) -> T:
+    """Send a job under a key, so that it does no harm to send it again; find out what became of it.
+
+    What was surely not accepted is not sent again; nor is a job that has ended.
+
+    Args:
+        send: Called for each try, with the same key.
+        job: The job.
+        patience: Seconds for which it is tried, after the first failure; None without end.
+
+    Raises:
+        JobwireError: The first failure that left it open whether the server has the job, or the
+            refusal.
+    """
+    now = asyncio.get_running_loop().time
+    first: JobwireError | None = None
+    since = 0.0
+    for attempt in itertools.count(1):
+        try:
+            return await send()
+        except JobwireError as error:
+            if first is None:
+                if is_refusal(error):
+                    raise
+                first, since = error, now()
+            delay = RetryPolicy().backoff(attempt, jitter=random.random())  # noqa: S311
+            if isinstance(error, ServerError):
+                if error.status < 500 and error.status not in (408, 429):
+                    raise first from error
+                delay = max(delay, error.retry_after or 0.0)
+            if patience is not None and now() + delay > since + patience:
+                raise first from error
+            if not await job._wait_to_retry(delay, str(error)):
+                raise first from error
     raise AssertionError("unreachable")
 
 

@@ -6,11 +6,15 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Mapping
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from jobwire.client.job import AsyncJob
-from jobwire.client.retrying import submitting
+from jobwire.client.retrying import submitting, until_known
 from jobwire.client.tasks import run_soon
 from jobwire.exceptions import JobwireError, TransportError
 from jobwire.protocol.job import JobMachine
@@ -26,7 +30,16 @@ from jobwire.protocol.session import (
 )
 from jobwire.transports.base import MAX_ERROR_SIZE, ResponseStream, Timeouts, Transport, read_start
 
-__all__ = ("CANCELLED", "CLOSE_TIMEOUT", "EVENTS", "Limits", "Session", "check_stream", "stop_job")
+__all__ = (
+    "CANCELLED",
+    "CLOSE_TIMEOUT",
+    "EVENTS",
+    "Limits",
+    "Session",
+    "check_stream",
+    "job_path",
+    "stop_job",
+)
 
 logger = logging.getLogger("jobwire")
 
@@ -43,6 +56,8 @@ CLOSE_TIMEOUT = 1.0
 """Seconds for telling the server, when a client is closed, what it need not do."""
 
 CANCELLED = "the job was cancelled"
+
+_KEY = "idempotency-key"
 
 _HEARTBEAT_RETRY = (1.0, 60.0)
 """Seconds before a lost heartbeat is taken up again: the first time, and at most."""
@@ -75,6 +90,9 @@ class Session:
         schema: The app.
         limits: What it bears.
         session_hash: Under which name.
+        log_in: Called when the server does not know us any more, as after its restart. Returns
+            False if that cannot be helped.
+        job_id: A job of any session, to follow alone, in place of this session's.
     """
 
     def __init__(
@@ -83,11 +101,17 @@ class Session:
         schema: AppSchema,
         limits: Limits,
         session_hash: str,
+        log_in: Callable[[], Awaitable[bool]],
+        *,
+        job_id: str | None = None,
     ) -> None:
         self.session_hash = session_hash
         self._transport = transport
         self._schema = schema
         self._timeouts = limits.timeouts
+        self._patience = limits.idle_timeout
+        self._log_in = log_in
+        self._job_id = job_id
         self._protocol = SessionProtocol(
             schema.dialect,
             idle_timeout=limits.idle_timeout,
@@ -109,6 +133,11 @@ class Session:
     def damaged(self) -> bool:
         """New jobs belong into another session: the server has lost track of this one."""
         return self._protocol.damaged
+
+    @property
+    def durable(self) -> bool:
+        """The server keeps jobs, whether we follow them or not."""
+        return self._schema.dialect.durable
 
     @property
     def busy(self) -> bool:
@@ -134,6 +163,12 @@ class Session:
         self._jobs.pop(machine, None)
         self._carry_out()
 
+    def attach(self, job: AsyncJob, machine: JobMachine, event_id: str) -> None:
+        """Take on a job that the server has."""
+        self.register(job, machine)
+        self._protocol.accepted(machine, event_id, self._loop.time())
+        self._carry_out()
+
     async def submit(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> None:
         """Send a job. What comes of it is found in the job; raises nothing of its own.
 
@@ -149,15 +184,22 @@ class Session:
             self.withdraw(machine)
             return
         self._protocol.sending(machine)
+        job = self._jobs[machine]
         url = self._url("queue/join")
         body = extend_body(body, session_hash=self.session_hash)
+        keyed = self._schema.dialect.durable
+        if keyed:
+            headers = {_KEY: uuid.uuid4().hex, **headers}
 
-        async def join() -> str:
+        async def send() -> str:
             reply = await self._transport.request("POST", url, body=body, headers=headers)
+            if reply.status == 401 and await self._log_in():
+                reply = await self._transport.request("POST", url, body=body, headers=headers)
             return read_event_id(*reply, url=url)
 
+        join = partial(until_known, send, job, self._patience) if keyed else send
         try:
-            event_id = await submitting(join, self._jobs[machine])
+            event_id = await submitting(join, job)
         except JobwireError as error:
             self._protocol.rejected(machine, error, self._loop.time())
         except Exception as error:
@@ -225,8 +267,8 @@ class Session:
         stops = []
         for action in self._protocol.actions():
             match action:
-                case OpenEventStream():
-                    self._reader = self._loop.create_task(self._read())
+                case OpenEventStream(after):
+                    self._reader = self._loop.create_task(self._read(after))
                 case CloseEventStream():
                     if self._reader is not None:
                         self._reader.cancel()
@@ -270,16 +312,16 @@ class Session:
         self._protocol.handle_timer(self._loop.time())
         self._carry_out()
 
-    async def _read(self) -> None:
-        """Feed the event stream to the protocol until it ends."""
+    async def _read(self, after: int | None) -> None:
+        """Feed the event stream to the protocol until it ends.
+
+        Args:
+            after: The number after which it is to go on; None from where the server will.
+        """
         protocol, now = self._protocol, self._loop.time
         me = asyncio.current_task()
-        url = self._url(f"queue/data?session_hash={self.session_hash}")
-        # Silence is the protocol's business; it knows whether anything is awaited.
-        timeouts = Timeouts(self._timeouts.connect, None)
         try:
-            async with self._transport.stream(url, headers=EVENTS, timeouts=timeouts) as stream:
-                await check_stream(stream, self._url("queue/data"))
+            async with self._open_stream(after) as stream:
                 protocol.stream_opened(now())
                 async for chunk in stream.chunks():
                     protocol.receive_data(chunk, now())
@@ -292,11 +334,32 @@ class Session:
                 error = TransportError(f"the event stream could not be read: {error!r}")
             if self._reader is me:
                 protocol.receive_error(error, now())
+                if not protocol.damaged:
+                    logger.info("the event stream is opened again: %s", error)
         else:
             protocol.receive_eof(now())
         if self._reader is me:
             self._reader = None
             self._carry_out()
+
+    @asynccontextmanager
+    async def _open_stream(self, after: int | None) -> AsyncGenerator[ResponseStream]:
+        """Open the event stream, for which it logs in once if the server wants that."""
+        if self._job_id is not None:
+            url = self._url(f"{job_path(self._job_id)}/events?after={after}")
+        else:
+            number = "" if after is None else f"&after={after}"
+            url = self._url(f"queue/data?session_hash={self.session_hash}{number}")
+        # Silence is the protocol's business; it knows whether anything is awaited.
+        timeouts = Timeouts(self._timeouts.connect, None)
+        logged_in = False
+        while True:
+            async with self._transport.stream(url, headers=EVENTS, timeouts=timeouts) as stream:
+                if stream.status != 401 or logged_in or not await self._log_in():
+                    await check_stream(stream, url.partition("?")[0])
+                    yield stream
+                    return
+            logged_in = True
 
     async def _stop(self, action: StopJob) -> None:
         async with self._stop_gate:
@@ -331,14 +394,21 @@ async def check_stream(stream: ResponseStream, url: str) -> None:
         check(stream.status, stream.headers, body, url=url)
 
 
+def job_path(event_id: str) -> str:
+    """Return where a server that keeps jobs has one, below the prefix of its API."""
+    return f"jobs/{quote(event_id, safe='')}"
+
+
 async def stop_job(
     transport: Transport, schema: AppSchema, session_hash: str, action: StopJob
 ) -> None:
     """Tell the server to stop a job. That it could not be told is logged."""
-    route = schema.dialect.cancel
     fields: dict[str, Any] = {"event_id": action.event_id}
+    route: str = schema.dialect.cancel
     if route == "cancel":
         fields |= {"session_hash": session_hash, "fn_index": action.fn_index}
+    elif route == "job":
+        route, fields = f"{job_path(action.event_id)}/cancel", {}
     url = f"{schema.url}{schema.prefix}{route}"
     try:
         reply = await transport.request(

@@ -162,6 +162,7 @@ class JobMachine:
         repeats: How often it may still be submitted again, when nobody knows what became of
             it: its caller says that running it twice does no harm.
         lost: It was lost, and is to be submitted again. Whoever does that clears it.
+        detached: It is the server's to keep: closing the client does not stop it there.
         version: Grows with each change, so that a reader knows whether it is up to
             date.
         changed_at: ``now`` of the last change, in monotonic seconds.
@@ -172,6 +173,7 @@ class JobMachine:
         "_outcome",
         "changed_at",
         "code",
+        "detached",
         "error",
         "eta",
         "event_id",
@@ -205,6 +207,7 @@ class JobMachine:
         self.sent = False
         self.repeats = repeats
         self.lost = False
+        self.detached = False
         self._may_have_run = False  # when it was submitted before
         # How it will end when its files are there.
         self._outcome: tuple[Signal, Status, JobwireError | None] | None = None
@@ -367,6 +370,9 @@ class JobMachine:
         if Signal.SETTLE not in TRANSITIONS[self.state]:
             return False
         if output.error is not UNSET or message.success is False:
+            if output.retryable and self.repeat(now):
+                self.lost = True
+                return True
             error = self._app_error(output, message.title)
             return self._settle(Signal.FAIL, error, now)
         if isinstance(output.data, UnsetType):
@@ -399,6 +405,7 @@ class JobMachine:
             # The outer title is null when a generator fails after its first output.
             output.title or title or "Error",
             event_id=self.event_id,
+            retryable=output.retryable,
         )
 
     def _settle(self, signal: Signal, error: JobwireError | None, now: float) -> bool:

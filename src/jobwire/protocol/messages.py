@@ -60,6 +60,8 @@ class Output(Struct, omit_defaults=True):
         duration: Seconds of this step; for an app's error, seconds to show it.
         visible: For an error: whether the web page shows it.
         title: For an error: its heading.
+        retryable: For an error: it was not the function's, which the server could not bring
+            to its end (jobwire's own servers, after a crash).
         is_generating: Whether more outputs may follow.
         render_config: What the function has rendered anew, as raw JSON: components and
             endpoints of its own (since 4.31); null or UNSET for most.
@@ -70,6 +72,7 @@ class Output(Struct, omit_defaults=True):
     duration: float | None = None
     visible: bool = True
     title: str | None = None
+    retryable: bool = False
     is_generating: bool | None = None
     render_config: Raw | UnsetType = UNSET
 

@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
+
+from msgspec import MsgspecError, Struct
+from msgspec.json import decode
 
 from jobwire.exceptions import (
     AuthenticationError,
@@ -20,7 +23,41 @@ from jobwire.exceptions import (
 )
 from jobwire.protocol.messages import Message, ProcessCompleted, decode_message, decode_value
 
-__all__ = ("check", "read_config", "read_event_id", "read_json", "read_login", "read_output")
+__all__ = (
+    "KnownJob",
+    "check",
+    "read_config",
+    "read_event_id",
+    "read_json",
+    "read_known_job",
+    "read_login",
+    "read_output",
+)
+
+
+class KnownJob(Struct):
+    """What a server that keeps jobs says of one.
+
+    Attributes:
+        endpoint: The name of what it calls, with a leading slash.
+        status: Where it is.
+        session_hash: The session that it was submitted in.
+        rank: Jobs ahead of it, while it waits.
+        queue_size: Jobs that wait with it, while it does.
+        rank_eta: Seconds to its result, as far as is known.
+    """
+
+    endpoint: str
+    status: Literal["waiting", "running", "completed", "failed", "cancelled"]
+    session_hash: str | None = None
+    rank: int | None = None
+    queue_size: int | None = None
+    rank_eta: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its outcome."""
+        return self.status not in ("waiting", "running")
 
 
 def read_config(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> Any:
@@ -76,6 +113,20 @@ def read_event_id(status: int, headers: Mapping[str, str], body: bytes, *, url: 
     if not isinstance(event_id, str) or not event_id:
         raise RemoteProtocolError(f"{url} answers without a job's id: {shown(body)}")
     return event_id
+
+
+def read_known_job(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> KnownJob:
+    """Return what a server that keeps jobs says of one.
+
+    Raises:
+        ServerError: The server refuses (and its subclasses).
+        RemoteProtocolError: The answer makes no sense.
+    """
+    check(status, headers, body, url=url)
+    try:
+        return decode(body, type=KnownJob)
+    except MsgspecError as error:
+        raise RemoteProtocolError(f"{url} describes no job ({error}): {shown(body)}") from None
 
 
 def read_output(

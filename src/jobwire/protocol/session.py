@@ -14,6 +14,8 @@ Rules that servers force on it, each found by experiment:
 * Most servers forget the session of a stream that breaks. Its jobs are lost.
   The old stream may still swallow the messages of new jobs until the server notices,
   so new jobs belong into a new session (`damaged`).
+* jobwire's own servers keep them. There a stream goes on after the last event that came,
+  whatever happened to it, and for as long as the server may be silent.
 * For the same reason a stream is never closed from this side while jobs may join it.
 * ``/cancel`` stops *all* running jobs of a function in the session, and those others
   are never heard of again. It is sent in a way, or at a time, that spares them.
@@ -70,7 +72,14 @@ __all__ = (
 
 @dataclass(frozen=True, slots=True)
 class OpenEventStream:
-    """Open the session's event stream, and report how that went."""
+    """Open the session's event stream, and report how that went.
+
+    Attributes:
+        after: The number of the last event that came, after which the stream goes on; 0 if
+            none did, None where events have no numbers.
+    """
+
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,7 @@ class SessionProtocol:
         Args:
             dialect: How the server speaks.
             idle_timeout: Seconds of silence after which jobs are given up; None waits
-                for ever.
+                for ever. A server that keeps jobs may be away for as long as well.
             max_event_size: Bytes of one event of the stream.
             max_unclaimed_size: Bytes kept for jobs that are still being confirmed.
             retry: How often to try to open the stream.
@@ -184,6 +193,8 @@ class SessionProtocol:
         self._stream = _Stream.CLOSED
         self._parser = SSEParser(max_event_size=max_event_size)
         self._failures = 0  # to open the stream, or to hear of a job on it
+        self._away_since: float | None = None  # no message came since it was lost
+        self._last = 0  # the number of the last event
         self._open_at: float | None = None
         self._heard_at = 0.0
         self._opened_at = 0.0
@@ -228,7 +239,10 @@ class SessionProtocol:
             self._untold.popleft()
         if not self._untold or self._stream is not _Stream.OPEN or self._idle_timeout is None:
             return None
-        return max(self._untold[0].changed_at, self._opened_at) + self._idle_timeout
+        since = max(self._untold[0].changed_at, self._opened_at)
+        if self._heard_at < since + self._idle_timeout / 2:
+            return None  # it is silent, rather
+        return since + self._idle_timeout
 
     @property
     def idle(self) -> bool:
@@ -313,14 +327,15 @@ class SessionProtocol:
     def close(self, now: float) -> None:
         """Fail every job that is in flight, have the server stop them, and drop the stream."""
         # A server that forgets a session whose stream breaks drops its jobs by itself.
-        tell = self._dialect.resumable or self._stream is not _Stream.OPEN
+        forgetful = not (self._dialect.resumable or self._dialect.durable)
+        tell = not forgetful or self._stream is not _Stream.OPEN
         for job in [*self._submitting, *self._jobs.values()]:
             error = ClientClosedError(
                 "the client was closed while the job was in flight", event_id=job.event_id
             )
             if job.fail(error, now):
                 self._changed[job] = None
-            if tell and job.event_id is not None:
+            if tell and job.event_id is not None and not job.detached:
                 self._actions.append(StopJob(job.event_id, job.fn_index))
         self._closed = True
         self._forget_jobs()
@@ -344,10 +359,17 @@ class SessionProtocol:
         except RemoteProtocolError as error:
             self._give_up(error, now)
             return
+        self._away_since = None if events else self._away_since
         for event in events:
             self._receive(decode_message(event.data), len(event.data), now)
+            if event.id and self._dialect.durable:
+                self._note_number(event.id)
             if self._stream is not _Stream.OPEN:
                 break
+
+    def _note_number(self, id: str) -> None:
+        if id.isascii() and id.isdigit() and len(id) < 19:
+            self._last = max(self._last, int(id))
 
     def receive_eof(self, now: float) -> None:
         """Note that the server ended the stream as HTTP has it: nothing was cut off."""
@@ -356,7 +378,11 @@ class SessionProtocol:
         announced = self._stream is _Stream.ENDING
         self._stream = _Stream.CLOSED
         if self._dialect.announces_close and not announced and self._jobs:
-            self._lose("the server ended the stream before the job", now)
+            early = "the server ended the stream before the job"
+            if self._dialect.durable:
+                self._reopen(now, RemoteProtocolError(early))
+            else:
+                self._lose(early, now)
         else:
             self._reopen(now)
 
@@ -368,15 +394,8 @@ class SessionProtocol:
         self._stream = _Stream.CLOSED
         if opening and isinstance(error, (ConnectError, ServerError)):
             # Nothing is lost yet: the server keeps the messages for the stream.
-            delay = self._retry.delay(
-                self._failures + 1, error, jitter=self._jitter, repeatable=True
-            )
-            if delay is None:
-                self._lose(f"its stream cannot be opened: {error}", now)
-            else:
-                self._failures += 1
-                self._open_at = now + delay
-        elif self._dialect.resumable:
+            self._open_later(error, now, f"its stream cannot be opened: {error}")
+        elif self._dialect.resumable or self._dialect.durable:
             self._reopen(now, error)
         elif not self._jobs and not self._submitting:
             self.damaged = True
@@ -395,7 +414,7 @@ class SessionProtocol:
                 "several servers"
             )
             self._drop_stream()
-            if self._dialect.resumable:
+            if self._dialect.resumable or self._dialect.durable:
                 self._reopen(now, JobwireError(silence))
             else:
                 self._lose(silence, now)
@@ -439,7 +458,7 @@ class SessionProtocol:
             runs = job.state is State.RUNNING
             if runs and not ran:
                 self._running[job.fn_index] += 1
-            if job.state.settled:
+            if job.state.settled or job.lost:
                 del self._jobs[event_id]
                 if ran:
                     self._running[job.fn_index] -= 1
@@ -468,7 +487,7 @@ class SessionProtocol:
     def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
         # The session broke, or was closed, while the job was on its way. The server
         # may have dropped it with the others, and would never say so.
-        if self._closed:
+        if self._closed and not job.detached:
             self._actions.append(StopJob(event_id, job.fn_index))
         if not job.state.ended:
             job.accept(event_id, now)
@@ -545,6 +564,9 @@ class SessionProtocol:
             yielded: It has given an output, so that it is a generator, and the server
                 has got hold of it.
         """
+        if self._dialect.cancel == "job":
+            self._actions.append(StopJob(event_id, NO_FUNCTION))
+            return
         if self._dialect.cancel == "reset":
             if running:
                 self._actions.append(StopJob(event_id, fn_index))
@@ -594,11 +616,11 @@ class SessionProtocol:
         if wanted and self._stream is _Stream.CLOSED and self._open_at is None:
             self._stream = _Stream.OPENING
             self._heard_at = now
-            self._actions.append(OpenEventStream())
+            self._actions.append(OpenEventStream(self._last if self._dialect.durable else None))
 
     def _reopen(self, now: float, error: JobwireError | None = None) -> None:
         """Open the stream again for the jobs that wait on it, but not without end."""
-        if error is not None:
+        if error is not None and not self._dialect.durable:
             # What the server wrote before it noticed is gone, even if it keeps the rest.
             for job in self._jobs.values():
                 job.outputs.break_off()
@@ -607,12 +629,33 @@ class SessionProtocol:
             self._open_if_needed(now)
             return
         failure = error or RemoteProtocolError("the server ends the stream again and again")
-        delay = self._retry.delay(self._failures + 1, failure, jitter=self._jitter, repeatable=True)
+        self._open_later(failure, now, str(failure))
+
+    def _open_later(self, failure: JobwireError, now: float, why: str) -> None:
+        """Open the stream after a moment, or give its jobs up if that goes on for too long."""
+        delay = self._delay(failure, now)
         if delay is None:
-            self._lose(str(failure), now)
+            self._lose(why, now)
         else:
             self._failures += 1
             self._open_at = now + delay
+
+    def _delay(self, failure: JobwireError, now: float) -> float | None:
+        attempt = self._failures + 1
+        if not self._dialect.durable:
+            return self._retry.delay(attempt, failure, jitter=self._jitter, repeatable=True)
+        if self._away_since is None:
+            self._away_since = now
+        delay = self._retry.backoff(attempt, jitter=self._jitter)
+        if isinstance(failure, ServerError):
+            # It answers; how often it was asked is no reason to give up.
+            first = self._retry.delay(1, failure, jitter=self._jitter, repeatable=True)
+            if first is None:
+                return None
+            delay = max(first, delay)
+        patience = self._idle_timeout
+        over = patience is not None and now + delay > self._away_since + patience
+        return None if over else delay
 
     def _drop_stream(self) -> None:
         self._open_at = None
@@ -636,6 +679,7 @@ class SessionProtocol:
     def _broken(self) -> None:
         self.damaged = True
         self._failures = 0
+        self._away_since = None
         self._forget_jobs()
 
     def _forget_jobs(self) -> None:

@@ -276,7 +276,7 @@ class Service:
         """
         ticket = self.store.ticket(id)
         if ticket.user != username:
-            raise JobNotFoundError(id)
+            raise JobNotFoundError(event_id=id)
         return ticket
 
     def cancel(self, id: str, *, session: str | None, username: str | None) -> Cancellation:
@@ -292,7 +292,7 @@ class Service:
         """
         ticket = self.ticket(id, username)
         if ticket.session is not None and ticket.session != session:
-            raise JobNotFoundError(id)
+            raise JobNotFoundError(event_id=id)
         return self.queue.cancel(id)
 
     def channel(self, hash: str, username: str | None, *, after: int | None) -> Channel | None:

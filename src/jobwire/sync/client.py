@@ -276,6 +276,18 @@ class Client:
 
         return Job(self, await self._client.submit(*args, **kwargs))
 
+    def job(self, event_id: str) -> Job:
+        """Return a job that the server keeps, whoever submitted it. See `AsyncClient.job`.
+
+        Blocks until it is known how the job stands.
+        """
+        return self._loop.run(self._attach(event_id))
+
+    async def _attach(self, event_id: str) -> Job:
+        from jobwire.sync.job import Job
+
+        return Job(self, await self._client.job(event_id))
+
     def reset_session(self) -> None:
         """Start a new session. See `AsyncClient.reset_session`."""
         self._loop.run(self._reset_session())

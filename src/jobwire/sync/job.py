@@ -125,6 +125,13 @@ class Job(concurrent.futures.Future[Any]):
         """
         return self._loop.run(self._job.cancel())
 
+    def detach(self) -> str:
+        """Leave the job to the server, and return its id. See `AsyncJob.detach`.
+
+        Blocks until the server has taken the job.
+        """
+        return self._loop.run(self._job.detach())
+
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the outputs, from the first on, as they arrive; blocks for each.
 

@@ -328,7 +328,7 @@ class Journal:
         """
         found = self._reader.execute(f"SELECT {_STORED} FROM jobs WHERE id = ?", [_text(id)])  # noqa: S608
         if (row := found.fetchone()) is None:
-            raise JobNotFoundError(id)
+            raise JobNotFoundError(event_id=id)
         return Stored(row)
 
     def find_key(self, key: str) -> Stored | None:

@@ -132,7 +132,7 @@ class MemoryStore:
             return ticket.id
 
     def requeue(self, id: str) -> None:
-        raise JobNotFoundError(id)  # nothing outlives the server
+        raise JobNotFoundError(event_id=id)  # nothing outlives the server
 
     def claim(self, group: str) -> list[Ticket]:
         with self._lock:
@@ -272,7 +272,7 @@ class MemoryStore:
         try:
             return self._entries[id]
         except KeyError:
-            raise JobNotFoundError(id) from None
+            raise JobNotFoundError(event_id=id) from None
 
 
 def cut(

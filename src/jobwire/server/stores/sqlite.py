@@ -337,7 +337,7 @@ class SqliteStore:
         with self._lock:
             entry = self._entries.get(id)
             if entry is None:
-                raise JobNotFoundError(id)
+                raise JobNotFoundError(event_id=id)
             self._lines.rejoin(entry, turn=0)
             self._pending.requeued.append(entry.number)
             self._add(0)
@@ -431,7 +431,7 @@ class SqliteStore:
             else:
                 number, ended = entry.number, False
             if id in self._dead:
-                raise JobNotFoundError(id)
+                raise JobNotFoundError(event_id=id)
         with self._reading:
             journal = self._open_journal(id)
             if number is None:
@@ -695,12 +695,12 @@ class SqliteStore:
     def _open_journal(self, id: str = "") -> Journal:
         if self._journal is None or (self._closing and self._thread is not None
                                      and not self._thread.is_alive()):  # fmt: skip
-            raise JobNotFoundError(id)
+            raise JobNotFoundError(event_id=id)
         return self._journal
 
     def _stored(self, id: str) -> Stored:
         if id in self._dead:
-            raise JobNotFoundError(id)
+            raise JobNotFoundError(event_id=id)
         with self._reading:
             return self._open_journal(id).find(id)
 
