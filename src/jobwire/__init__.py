@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         FileError,
         InvalidAPIEndpointError,
         JobCancelledError,
+        JobNotFoundError,
         JobTimeoutError,
         JobwireError,
         LocalProtocolError,

@@ -1,57 +1,31 @@
-"""``jobwire demo``: a server, three calls of it, and how to make them."""
+"""``jobwire demo``: a server, calls of it on good days and on bad ones, and how to make them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Self
 
 import typer
 
 from jobwire.cli.call import explain, watch
 from jobwire.cli.display import make_display, render
 from jobwire.cli.exits import ExitCode, exit_code
+from jobwire.cli.relay import Relay
 from jobwire.cli.serve import require_server
 from jobwire.exceptions import AppError, JobwireError
 from jobwire.sync.client import Client
+from jobwire.sync.job import Job
 
-if TYPE_CHECKING:
-    from jobwire.server.app import App
+__all__ = ("demo",)
 
-__all__ = ("demo", "make_app")
-
-
-def make_app() -> App:
-    """Return the app of the demonstration."""
-    from jobwire.exceptions import AppError
-    from jobwire.server.app import App
-    from jobwire.server.context import Progress
-
-    app = App(title="jobwire demo")
-
-    @app.endpoint
-    def tell(words: int = 6) -> Iterator[str]:
-        """Tell a story word by word, as a language model does."""
-        story = ["once", "upon", "a", "time", "a", "job", "was", "sent", "and", "it", "arrived"]
-        for count in range(1, min(words, len(story)) + 1):
-            time.sleep(0.15)
-            yield " ".join(story[:count])
-
-    @app.endpoint
-    def bake(loaves: int, progress: Progress) -> str:
-        """Bake bread, and show how far it is."""
-        for _ in progress.track(range(loaves), desc="baking", unit="loaves"):
-            time.sleep(0.2)
-        return f"{loaves} loaves, still warm"
-
-    @app.endpoint
-    def divide(a: float, b: float) -> float:
-        """Divide two numbers, if that can be done."""
-        if b == 0:
-            raise AppError("nobody can divide by zero", title="Arithmetic")
-        return a / b
-
-    return app
+BREAK_AFTER = 3
+"""Outputs that a job has given when something happens to it."""
 
 
 def demo(
@@ -62,28 +36,52 @@ def demo(
 ) -> None:
     """Serve three functions on a free port, call them, and show how others can.
 
-    Exit codes: 0 all went as it should; 3 no server could be started.
+    One call has its connection cut in the middle, another one its server killed. Jobs are kept
+    in a temporary directory.
+
+    Exit codes: 0 all went as it should; 1 something did not; 3 no server could be started.
     """
     require_server()
-    from jobwire.server.serve import BackgroundServer
+    from jobwire.cli.demo_app import STORY
 
-    failed = False
+    words, told = 6, [" ".join(STORY[: count + 1]) for count in range(6)]
     try:
-        with BackgroundServer(make_app()) as server, Client(server.url) as client:
+        with TemporaryDirectory(prefix="jobwire-demo-") as folder, _Server(Path(folder)) as server:
             print(f"serving three Python functions at {server.url}")
-            failed |= not _show(client, "/tell", {"words": 6})
-            failed |= not _show(client, "/bake", {"loaves": 3})
-            failed |= not _show(client, "/divide", {"a": 1, "b": 0}, fails=True)
+            with Client(server.url) as client:
+                _show(client, "/tell", {"words": words})
+                _show(client, "/bake", {"loaves": 3})
+                _show(client, "/divide", {"a": 1, "b": 0}, fails=True)
+            print("\nOn a bad day, the connection is cut in the middle of a job:")
+            with Relay(server.port) as relay, Client(relay.url) as client:
+                job = _show(client, "/tell", {"words": words}, meanwhile=relay.cut)
+                _check(job.outputs() == told, f"all {words} outputs arrived, each once")
+            print("\nOn a worse one, the server is killed (kill -9), and started again:")
+            with Client(server.url) as client:
+
+                def crash() -> None:
+                    nonlocal behind
+                    behind = client.submit(words=words, api_name="/tell")
+                    behind.detach()  # returns when the server has it
+                    server.kill()
+                    server.start()
+
+                behind: Job | None = None
+                job = _show(client, "/tell", {"words": words}, meanwhile=crash)
+                _check(job.result(0) == told[-1], "begun again, since the function allows that")
+                whole = behind is not None and behind.result(60) == told[-1]
+                _check(whole, "the job that waited behind it arrived, too")
             print(_HINTS.format(url=server.url))
             while keep:
                 time.sleep(3600)
-    except OSError as error:
+    except (OSError, _NotStartedError) as error:
         print(f"jobwire: {error}")
         raise typer.Exit(ExitCode.UNREACHABLE) from None
+    except _FailedError as error:
+        print(f"jobwire: {error}")
+        raise typer.Exit(ExitCode.APP_FAILED) from None
     except KeyboardInterrupt:
         pass
-    if failed:
-        raise typer.Exit(ExitCode.APP_FAILED)
 
 
 _HINTS = """
@@ -96,16 +94,121 @@ While an app is served (jobwire demo --keep), anything that speaks to Gradio can
 """
 
 
-def _show(client: Client, endpoint: str, arguments: dict[str, Any], *, fails: bool = False) -> bool:
-    """Make a call and watch it; return whether it ended as it should."""
+class _NotStartedError(Exception):
+    """The server did not start; what it said."""
+
+
+class _FailedError(Exception):
+    """Something went otherwise than it is meant to."""
+
+
+class _Server:
+    """``jobwire serve`` with the functions of the demonstration, in a process of its own.
+
+    Args:
+        folder: Where it keeps its jobs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from jobwire.server.serve import free_port
+
+        self.port = free_port("127.0.0.1")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self._rest: threading.Thread | None = None  # reads what it says
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, and wait until it serves.
+
+        Raises:
+            _NotStartedError: It does not.
+        """
+        command = [sys.executable, "-m", "jobwire", "serve", "jobwire.cli.demo_app:app"]
+        store = f"sqlite:{self._folder / 'jobs.db'}"
+        options = ["--port", f"{self.port}", "--store", store, "--no-access-log"]
+        process = self._process = subprocess.Popen(  # noqa: S603
+            [*command, *options], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+        said = []
+        for line in process.stderr or ():
+            if line.startswith("jobwire serves"):
+                # What it says later is of no interest, but must not fill the pipe.
+                self._rest = threading.Thread(target=process.communicate, name="jobwire-demo")
+                self._rest.start()
+                return
+            said.append(line)
+        self.kill()
+        raise _NotStartedError(f"the server did not start: {''.join(said).strip()}")
+
+    def kill(self) -> None:
+        """End it at once, as a crash would. Harmless when repeated."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._rest is not None:
+            self._rest.join()
+
+
+def _show(
+    client: Client,
+    endpoint: str,
+    arguments: dict[str, Any],
+    *,
+    fails: bool = False,
+    meanwhile: Callable[[], object] | None = None,
+) -> Job:
+    """Make a call and watch it.
+
+    Args:
+        client: Of the server.
+        endpoint: What to call.
+        arguments: By name.
+        fails: The app is meant to refuse.
+        meanwhile: Called, in a thread of its own, once the job has given `BREAK_AFTER` outputs.
+
+    Raises:
+        _FailedError: It does not end as it is meant to.
+    """
     words = " ".join(f"{name}={value}" for name, value in arguments.items())
     print(f"\n$ jobwire call {client.src.rstrip('/')} {endpoint} {words}", flush=True)
+    job = client.submit(api_name=endpoint, **arguments)
+    disturbing = threading.Thread(target=_disturb, args=(job, meanwhile))
+    if meanwhile is not None:
+        disturbing.start()
     try:
-        job = client.submit(api_name=endpoint, **arguments)
         with make_display(as_json=False, quiet=False) as display:
             watch(job, display)
         print(render(job.result(0)), flush=True)
     except JobwireError as error:
         print(f"jobwire: {explain(error)} (exit code {exit_code(error)})", flush=True)
-        return fails and isinstance(error, AppError)
-    return not fails
+        _check(fails and isinstance(error, AppError), "")
+    else:
+        _check(not fails, "")
+    finally:
+        if meanwhile is not None:
+            disturbing.join()
+    return job
+
+
+def _disturb(job: Job, action: Callable[[], object] | None) -> None:
+    outputs = iter(job)
+    for _ in range(BREAK_AFTER):
+        next(outputs)
+    if action is not None:
+        action()
+
+
+def _check(right: bool, what: str) -> None:
+    """Say what is so, unless it is not."""
+    if not right:
+        raise _FailedError(f"this is not so: {what}" if what else "this is not as it should be")
+    if what:
+        print(f"# {what}", flush=True)
