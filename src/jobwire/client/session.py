@@ -10,12 +10,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jobwire.client.job import AsyncJob
-from jobwire.client.retrying import submitting
+from jobwire.client.retrying import retrying, submitting
 from jobwire.client.tasks import run_soon
-from jobwire.exceptions import JobwireError, TransportError
+from jobwire.exceptions import (
+    ConnectionLostError,
+    JobwireError,
+    ServerError,
+    TransportError,
+)
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_event_id
+from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
 from jobwire.protocol.session import (
     NO_FUNCTION,
@@ -35,6 +41,12 @@ EVENTS = {"accept": "text/event-stream", "accept-encoding": "identity"}
 
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""
+
+_STOP_TIME = 15.0
+"""Seconds for all of that, however slowly the answer drips."""
+
+_STOPPING = RetryPolicy(attempts=3, patience=2.0)
+"""How often it is told: a job whose cancel is lost runs on, and may cost money."""
 
 _MAX_STOPS = 40
 """How many such requests may be on their way at once; as for submissions."""
@@ -334,16 +346,35 @@ async def check_stream(stream: ResponseStream, url: str) -> None:
 async def stop_job(
     transport: Transport, schema: AppSchema, session_hash: str, action: StopJob
 ) -> None:
-    """Tell the server to stop a job. That it could not be told is logged."""
+    """Tell the server to stop a job. That it could not be told is logged.
+
+    It is told again where that may help. Nothing is stopped twice by that, and no other job:
+    those that a repetition could hit wait until this is done.
+    """
     route = schema.dialect.cancel
     fields: dict[str, Any] = {"event_id": action.event_id}
     if route == "cancel":
         fields |= {"session_hash": session_hash, "fn_index": action.fn_index}
     url = f"{schema.url}{schema.prefix}{route}"
-    try:
-        reply = await transport.request(
-            "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
-        )
+    body = json.dumps(fields).encode()
+
+    async def tell() -> None:
+        reply = await transport.request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
+        if reply.status == 500:
+            # The server closes the generator, and so does the job when it ends meanwhile; who
+            # comes second fails (4.31 to 6.31). Asked again, it finds that there is none.
+            logger.debug("the server failed while it stopped %s; asking again", action.event_id)
+            reply = await transport.request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
         check(*reply, url=url)
-    except JobwireError as error:
-        logger.warning("the server could not be told to stop %s: %s", action.event_id, error)
+
+    try:
+        async with asyncio.timeout(_STOP_TIME):
+            await retrying(
+                tell,
+                f"stopping {action.event_id}",
+                repeatable=lambda error: isinstance(error, (ServerError, ConnectionLostError)),
+                policy=_STOPPING,
+            )
+    except (JobwireError, TimeoutError) as error:
+        why = str(error) or f"it did not answer within {_STOP_TIME:g} s"
+        logger.warning("the server could not be told to stop %s: %s", action.event_id, why)
