@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from jobwire.trace import (
     JobAccepted,
     JobEnded,
     JobOutput,
+    JobRetried,
     JobStarted,
     JobSubmitted,
     TraceEvent,
@@ -44,9 +46,10 @@ class JobSpans:
     The span is a child of the one in whose context the job is submitted, and its context goes
     to the server with the job, in the headers of the global propagator (``traceparent``). It
     has an event for each step: ``accepted``, ``started``, each ``output`` with its ``index``
-    and ``size``. (The SDK keeps the last 128 events of a span.) Arguments, outputs and headers
-    are not recorded. A job that failed has the status ERROR and the error's class and text;
-    one that was cancelled has neither.
+    and ``size``, and ``retried`` with ``attempt``, ``delay`` and ``reason``. (The SDK keeps the
+    last 128 events of a span.) Arguments, outputs and headers are not recorded. A job that
+    failed has the status ERROR and the error's class and text; one that was cancelled has
+    neither.
 
     May be given to any number of clients.
 
@@ -66,6 +69,9 @@ class JobSpans:
         span = self._spans[event.number]
         at = _nanoseconds(event.time)
         match event:
+            case JobRetried():
+                told = {"attempt": event.attempt, "delay": event.delay, "reason": event.reason}
+                span.add_event("retried", _known(told), at)
             case JobAccepted():
                 span.add_event("accepted", _known({"jobwire.event_id": event.event_id}), at)
             case JobStarted():
@@ -109,7 +115,7 @@ class JobSpans:
         span.end(_nanoseconds(event.time))
 
 
-def _known(attributes: dict[str, str | int | None]) -> Attributes:
+def _known(attributes: Mapping[str, str | float | None]) -> Attributes:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
