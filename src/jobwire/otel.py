@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -70,8 +69,11 @@ class JobSpans:
         at = _nanoseconds(event.time)
         match event:
             case JobRetried():
-                told = {"attempt": event.attempt, "delay": event.delay, "reason": event.reason}
-                span.add_event("retried", _known(told), at)
+                span.add_event(
+                    "retried",
+                    {"attempt": event.attempt, "delay": event.delay, "reason": event.reason},
+                    at,
+                )
             case JobAccepted():
                 span.add_event("accepted", _known({"jobwire.event_id": event.event_id}), at)
             case JobStarted():
@@ -115,7 +117,7 @@ class JobSpans:
         span.end(_nanoseconds(event.time))
 
 
-def _known(attributes: Mapping[str, str | float | None]) -> Attributes:
+def _known(attributes: dict[str, str | int | None]) -> Attributes:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
