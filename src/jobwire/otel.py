@@ -17,6 +17,7 @@ from jobwire.trace import (
     JobAccepted,
     JobEnded,
     JobOutput,
+    JobRetried,
     JobStarted,
     JobSubmitted,
     TraceEvent,
@@ -44,9 +45,10 @@ class JobSpans:
     The span is a child of the one in whose context the job is submitted, and its context goes
     to the server with the job, in the headers of the global propagator (``traceparent``). It
     has an event for each step: ``accepted``, ``started``, each ``output`` with its ``index``
-    and ``size``. (The SDK keeps the last 128 events of a span.) Arguments, outputs and headers
-    are not recorded. A job that failed has the status ERROR and the error's class and text;
-    one that was cancelled has neither.
+    and ``size``, and ``retried`` with ``attempt``, ``delay`` and ``reason``. (The SDK keeps the
+    last 128 events of a span.) Arguments, outputs and headers are not recorded. A job that
+    failed has the status ERROR and the error's class and text; one that was cancelled has
+    neither.
 
     May be given to any number of clients.
 
@@ -66,6 +68,12 @@ class JobSpans:
         span = self._spans[event.number]
         at = _nanoseconds(event.time)
         match event:
+            case JobRetried():
+                span.add_event(
+                    "retried",
+                    {"attempt": event.attempt, "delay": event.delay, "reason": event.reason},
+                    at,
+                )
             case JobAccepted():
                 span.add_event("accepted", _known({"jobwire.event_id": event.event_id}), at)
             case JobStarted():

@@ -21,6 +21,7 @@ __all__ = (
     "JobAccepted",
     "JobEnded",
     "JobOutput",
+    "JobRetried",
     "JobStarted",
     "JobSubmitted",
     "Trace",
@@ -48,6 +49,27 @@ class JobSubmitted:
     api_name: str | None
     fn_index: int
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRetried:
+    """The job could not be submitted, or was lost, and is submitted again after a moment.
+
+    What follows is told anew: another `JobAccepted`, with another id, and `JobStarted`.
+
+    Attributes:
+        number: As in `JobSubmitted`.
+        time: When, in seconds since the epoch.
+        attempt: Which submission follows: 2 for the first that is no longer the first.
+        delay: Seconds until then. It does not come to it if the job is cancelled meanwhile.
+        reason: What went wrong, for people.
+    """
+
+    number: int
+    time: float
+    attempt: int
+    delay: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +140,7 @@ class JobEnded:
     error: JobwireError | None
 
 
-TraceEvent = JobSubmitted | JobAccepted | JobStarted | JobOutput | JobEnded
+TraceEvent = JobSubmitted | JobRetried | JobAccepted | JobStarted | JobOutput | JobEnded
 
 Trace = Callable[[TraceEvent], object]
 """What ``trace=`` takes."""

@@ -36,9 +36,13 @@ def slow(tag, seconds):
 
 def count(tag, n, delay):
     note(tag)
-    for i in range(int(n)):
-        time.sleep(delay)
-        yield f"{tag}:{i}"
+    try:
+        for i in range(int(n)):
+            time.sleep(delay)
+            yield f"{tag}:{i}"
+    except GeneratorExit:
+        note(f"{tag} was stopped")
+        raise
 
 
 def fail(tag):

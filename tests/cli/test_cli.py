@@ -82,6 +82,14 @@ def test_json_of_a_failure(url: str) -> None:
     assert done.returncode == 1
 
 
+def test_json_of_what_took_too_long(url: str) -> None:
+    done = run("call", "--json", "--timeout", "0.5", url, "/count", "1000", "0.05")
+    outcome = json.loads(done.stdout)
+    assert outcome["outcome"] == "cancelled"
+    assert outcome["error"]["type"] == "JobTimeoutError"
+    assert done.returncode == ExitCode.TIMEOUT
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
@@ -93,6 +101,7 @@ def test_json_of_a_failure(url: str) -> None:
         (["/even_only", "3"], ExitCode.USAGE, "must be even"),
         (["999", "x"], ExitCode.USAGE, "fn_index=999"),
         (["--timeout", "0.3", "/count", "1000", "0.05"], ExitCode.TIMEOUT, "cancelled"),
+        (["--timeout", "0", "/echo", "x"], ExitCode.TIMEOUT, "0 s"),
         (["--header", "a b:c", "/echo", "x"], ExitCode.USAGE, "header"),
         (["--auth", "nocolon", "/echo", "x"], ExitCode.USAGE, "USER:PASSWORD"),
         (["--header", "nocolon", "/echo", "x"], ExitCode.USAGE, "NAME:VALUE"),

@@ -167,6 +167,37 @@ def test_proxy_that_refuses_for_a_moment_is_asked_again() -> None:
         assert client.predict("x") == "done"
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_refusal_that_asks_for_patience_gets_it(status: int) -> None:
+    async def script(connection: RawConnection) -> None:
+        if server.paths().count("/queue/join") == 1:
+            await connection.write(response("wait", status, headers="retry-after: 1\r\n"))
+            return
+        await accept(connection)
+        await start(connection)
+        await connection.send(COMPLETED)
+        await connection.receive()
+
+    with playing(script) as server, Client(server.url) as client:
+        began = time.monotonic()
+        assert client.predict("x") == "done"
+        assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_refusal_that_asks_for_more_patience_than_there_is(status: int) -> None:
+    refusal = response("wait", status, headers="retry-after: 20\r\n")
+    with playing(refusal) as server, Client(server.url) as client:
+        began = time.monotonic()
+        with pytest.raises(jobwire.ServerError) as caught:
+            client.predict("x", timeout=10)
+        assert time.monotonic() - began < 5
+        assert isinstance(caught.value, jobwire.RateLimitedError) == (status == 429)
+        assert (caught.value.status, caught.value.retry_after) == (status, 20)
+        assert not caught.value.may_have_run
+        assert server.paths().count("/queue/join") == 1
+
+
 @pytest.mark.parametrize("greeted", [False, True])
 def test_server_that_does_not_accept_is_given_up(greeted: bool) -> None:
     async def script(connection: RawConnection) -> None:

@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from wire import CLOSE_STREAM, completed
+from wire import CLOSE_STREAM, completed, starts
 
 from conftest import running
-from faults import LAST_CHUNK, config, event_stream, raw_server, response
+from faults import LAST_CHUNK, Cut, config, event_stream, raw_server, response
 from hosts.programs import run
 from jobwire import AppError, AsyncClient, Client, ConnectError, JobCancelledError
 from jobwire.otel import JobSpans
@@ -23,6 +23,7 @@ from jobwire.trace import (
     JobAccepted,
     JobEnded,
     JobOutput,
+    JobRetried,
     JobStarted,
     JobSubmitted,
     TraceEvent,
@@ -106,9 +107,60 @@ def test_job_that_no_server_took() -> None:
         client = Client(server.url, trace=events.append)
     with client, pytest.raises(ConnectError):
         client.predict("x", api_name="/echo")
-    assert [type(event) for event in events] == [JobSubmitted, JobEnded]
-    assert isinstance(events[1], JobEnded)
-    assert events[1].event_id is None
+    assert [type(event) for event in events] == [JobSubmitted, *[JobRetried] * 3, JobEnded]
+    assert isinstance(events[-1], JobEnded)
+    assert events[-1].event_id is None
+
+
+def turns(*answers: Any) -> Callable[[bytes], Any]:
+    left = list(answers)
+    return lambda _: left.pop(0)
+
+
+def test_submission_that_is_refused_for_a_moment() -> None:
+    events: list[TraceEvent] = []
+    busy = response({"detail": "slow down"}, 429, headers="retry-after: 0\r\n")
+    join = turns(busy, busy, response({"event_id": "a"}))
+    with raw_server({**app(), "/gradio_api/queue/join": join}) as server:
+        with Client(server.url, trace=events.append) as client:
+            client.predict("x", api_name="/echo")
+    kinds = [type(event) for event in events]
+    assert kinds == [
+        JobSubmitted,
+        *[JobRetried] * 2,
+        JobAccepted,
+        JobStarted,
+        JobOutput,
+        JobEnded,
+    ]
+    first, second = events[1:3]
+    assert isinstance(first, JobRetried)
+    assert isinstance(second, JobRetried)
+    assert (first.attempt, second.attempt) == (2, 3)
+    assert "slow down" in first.reason
+    assert second.time - first.time >= first.delay > 0
+    assert [event.time for event in events] == sorted(event.time for event in events)
+
+
+def test_lost_job_is_told_anew() -> None:
+    events: list[TraceEvent] = []
+    broken = Cut(event_stream(starts("a")))
+    fine = event_stream(completed("b", "x"), CLOSE_STREAM) + LAST_CHUNK
+    routes = {
+        **app(),
+        "/gradio_api/queue/join": turns(response({"event_id": "a"}), response({"event_id": "b"})),
+        "/gradio_api/queue/data": turns(broken, fine),
+    }
+    with raw_server(routes) as server:
+        with Client(server.url, trace=events.append, retries=1) as client:
+            client.predict("x", api_name="/echo")
+    kinds = [type(event) for event in events]
+    attempt = [JobAccepted, JobStarted]
+    assert kinds == [JobSubmitted, *attempt, JobRetried, *attempt, JobOutput, JobEnded]
+    ids = [event.event_id for event in events if isinstance(event, (JobAccepted, JobEnded))]
+    assert ids == ["a", "b", "b"]
+    assert isinstance(events[3], JobRetried)
+    assert events[3].reason == "its connection was lost"
 
 
 def test_headers_go_with_the_job_and_with_nothing_else() -> None:
@@ -197,6 +249,21 @@ def test_spans_of_failures_and_of_jobs_side_by_side(url: str, spans: Any) -> Non
     assert failed.attributes["error.type"] == "AppError"
     assert cancelled.status.status_code is StatusCode.UNSET
     assert not jobs_of._spans
+
+
+def test_span_of_a_job_that_was_tried_again(spans: Any) -> None:
+    provider, finished = spans
+    busy = response({"detail": "slow down"}, 429, headers="retry-after: 0\r\n")
+    join = turns(busy, response({"event_id": "a"}))
+    with raw_server({**app(), "/gradio_api/queue/join": join}) as server:
+        with Client(server.url, trace=JobSpans(provider)) as client:
+            client.predict("x", api_name="/echo")
+    [span] = finished()
+    assert [event.name for event in span.events] == ["retried", "accepted", "started", "output"]
+    told = span.events[0].attributes
+    assert told["attempt"] == 2
+    assert 0 < told["delay"] < 1
+    assert "slow down" in told["reason"]
 
 
 def test_context_goes_to_the_server_as_traceparent(spans: Any) -> None:

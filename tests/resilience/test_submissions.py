@@ -210,6 +210,58 @@ def test_cancel_that_does_not_come_through(
     assert "could not be told to stop" in caplog.text
 
 
+PASSING = {
+    "reset": Fault("reset", towards="server"),
+    "lost answer": Fault("cut"),
+    "page": answer(response(PAGE, 502)),
+    "too many": answer(response({"detail": "slow down"}, 429)),
+    "failure": answer(response("Internal Server Error", 500)),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_cancel_that_goes_wrong_once_is_sent_again(
+    opened: Opening,
+    proxy: ChaosProxy,
+    tag: str,
+    runs: Callable[[str], int],
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    with opened(on("cancel", PASSING[name])) as client:
+        job = client.submit(tag, 1000, 0.02, api_name="/count")
+        next(iter(job))
+        assert job.cancel()
+        assert sum("cancel" in path for path in proxy.requests) == 2
+        eventually(lambda: runs(f"{tag} was stopped") == 1)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_generators_cancelled_among_others_stop_and_harm_none(
+    opened: Opening,
+    tag: str,
+    runs: Callable[[str], int],
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with opened() as client:
+        kept = client.submit(f"{tag}-kept", 60, 0.02, api_name="/count")
+        # Some of these end while the server waits to close them, which it answers with 500.
+        brief = [client.submit(f"{tag}-{i}", 4 + i, 0.02, api_name="/count") for i in range(8)]
+        long = [client.submit(f"{tag}-long{i}", 3000, 0.02, api_name="/count") for i in range(4)]
+        for job in brief + long:
+            next(iter(job))
+        for job in brief + long:
+            job.cancel()
+        assert kept.result(timeout=20) == f"{tag}-kept:59"
+        assert kept.outputs() == [f"{tag}-kept:{i}" for i in range(60)]
+        # The server may have begun some anew, and those were stopped too.
+        names = [f"{tag}-long{i}" for i in range(4)]
+        eventually(lambda: all(runs(name) == runs(f"{name} was stopped") for name in names))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 @pytest.mark.parametrize("route", ["queue/join", "queue/data"])
 def test_close_while_the_server_says_nothing(proxy: ChaosProxy, tag: str, route: str) -> None:
     client = jobwire.Client(proxy.url)

@@ -27,11 +27,10 @@ from jobwire.exceptions import (
     ConnectError,
     ConnectionLostError,
     RemoteProtocolError,
-    ServerError,
     TransportTimeoutError,
 )
 from jobwire.transports.aiohttp import AiohttpTransport
-from jobwire.transports.base import Timeouts, TransportOptions
+from jobwire.transports.base import Timeouts, TransportOptions, WebSocketRefusedError
 
 QUICK = Timeouts(connect=0.3, read=0.3)
 SIZE = 1000
@@ -148,9 +147,12 @@ async def test_server_that_opens_none_is_a_refusal(
     transport: AiohttpTransport, status: int
 ) -> None:
     with raw_server({"/": response("no", status)}) as server:
-        with pytest.raises(ServerError, match=f"opens no WebSocket: HTTP {status}") as caught:
+        with pytest.raises(
+            WebSocketRefusedError, match=f"opens no WebSocket: HTTP {status}"
+        ) as caught:
             await read(transport, server)
         assert caught.value.status == status
+        assert caught.value.headers["content-length"] == "2"
         assert len(server.requests) == 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from jobwire.cli.display import Display, make_display, render
 from jobwire.cli.exits import ExitCode, exit_code
 from jobwire.cli.options import Auth, Headers, Insecure, Token, Url, connect
 from jobwire.client.files import handle_file
-from jobwire.exceptions import AppError, JobCancelledError, JobwireError
+from jobwire.exceptions import AppError, JobCancelledError, JobTimeoutError, JobwireError
 from jobwire.protocol.files import replace_values
 from jobwire.protocol.schema import Endpoint
 from jobwire.sync.client import Client
@@ -26,6 +25,9 @@ from jobwire.sync.result import FileResult
 from jobwire.types import OutputUpdate, Update
 
 __all__ = ("call", "explain", "parse_arguments", "watch")
+
+_CANCELLED = (JobCancelledError, JobTimeoutError)
+"""What ends jobs that are cancelled: by somebody, or by ``--timeout``."""
 
 
 def call(
@@ -80,7 +82,6 @@ def call(
     7 connection lost; 8 cancelled on the server; 124 --timeout; 130 Ctrl-C.
     """
     job: Job | None = None
-    timed_out = threading.Event()
     try:
         # Only what is shown at the end is worth fetching.
         with connect(
@@ -91,20 +92,18 @@ def call(
             insecure,
             download_files="lazy",
             verbose=not (quiet or as_json),
+            timeout=timeout,
         ) as client:
             job = _submit(client, endpoint, arguments or [])
             with make_display(as_json=as_json, quiet=quiet) as display:
-                watch(job, display, timeout, timed_out)
+                watch(job, display)
             result = _fetch(job.result(0), output)
     except JobwireError as error:
-        code = exit_code(error)
-        if timed_out.is_set():
-            code = ExitCode.TIMEOUT
         if as_json:
             print(json.dumps(_failure(error, job), ensure_ascii=False))
         else:
             print(f"jobwire: {explain(error)}", file=sys.stderr)
-        raise typer.Exit(code) from None
+        raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt:
         print("jobwire: interrupted; the job was cancelled", file=sys.stderr)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -186,39 +185,19 @@ def _parse(text: str, kind: str | None) -> Any:
     return text if kind == "str" and not isinstance(value, str) else value
 
 
-def watch(
-    job: Job,
-    display: Display,
-    timeout: float | None = None,
-    timed_out: threading.Event | None = None,
-) -> None:
-    """Show a job's updates until it ends.
+def watch(job: Job, display: Display) -> None:
+    """Show a job's updates until it ends. Ctrl-C cancels it.
 
     Args:
         job: The job.
         display: Where to show them.
-        timeout: Seconds after which the job is cancelled; None never is.
-        timed_out: Set if it was.
     """
-
-    def give_up() -> None:
-        if job.cancel() and timed_out is not None:
-            timed_out.set()
-
-    timer = threading.Timer(timeout, give_up) if timeout is not None else None
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
     try:
         for updates in job._gathered():
             display.show(map(_with_addresses, updates))
     except KeyboardInterrupt:
         job.cancel()
         raise
-    finally:
-        if timer is not None:
-            timer.cancel()
-            timer.join()
 
 
 def explain(error: JobwireError) -> str:
@@ -230,7 +209,7 @@ def explain(error: JobwireError) -> str:
 
 def _failure(error: JobwireError, job: Job | None) -> dict[str, Any]:
     return {
-        "outcome": "cancelled" if isinstance(error, JobCancelledError) else "failed",
+        "outcome": "cancelled" if isinstance(error, _CANCELLED) else "failed",
         "event_id": job.event_id if job is not None else None,
         "error": {
             "type": type(error).__name__,

@@ -58,18 +58,17 @@ def demo(
                 _check(job.outputs() == told, f"all {words} outputs arrived, each once")
             print("\nOn a worse one, the server is killed (kill -9), and started again:")
             with Client(server.url) as client:
+                waiting: list[Job] = []
 
                 def crash() -> None:
-                    nonlocal behind
-                    behind = client.submit(words=words, api_name="/tell")
-                    behind.detach()  # returns when the server has it
+                    waiting.append(client.submit(words=words, api_name="/tell"))
+                    waiting[0].detach()  # returns when the server has it
                     server.kill()
                     server.start()
 
-                behind: Job | None = None
                 job = _show(client, "/tell", {"words": words}, meanwhile=crash)
                 _check(job.result(0) == told[-1], "begun again, since the function allows that")
-                whole = behind is not None and behind.result(60) == told[-1]
+                whole = waiting[0].result(60) == told[-1]
                 _check(whole, "the job that waited behind it arrived, too")
             print(_HINTS.format(url=server.url))
             while keep:

@@ -46,6 +46,7 @@ def connect(
     insecure: bool,
     download_files: Literal["lazy", False] = False,
     verbose: bool = True,
+    timeout: float | None = None,
 ) -> Client:
     """Make a client from the options. Says on standard error that a Space is waited for."""
     if "://" not in url and space_name(url) is None:
@@ -67,4 +68,5 @@ def connect(
         download_files=download_files,
         ssl_verify=not insecure,
         verbose=verbose,
+        timeout=timeout,
     )

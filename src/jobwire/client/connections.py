@@ -21,11 +21,7 @@ from jobwire.client.session import (
     stop_job,
 )
 from jobwire.client.tasks import run_soon
-from jobwire.exceptions import (
-    AuthenticationError,
-    JobwireError,
-    ServerError,
-)
+from jobwire.exceptions import JobwireError, ServerError
 from jobwire.protocol.connection import (
     AnswerData,
     AnswerHash,
@@ -34,10 +30,10 @@ from jobwire.protocol.connection import (
 )
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import batch_body, extend_body
-from jobwire.protocol.replies import check, read_output
+from jobwire.protocol.replies import check, read_output, refuse_websocket
 from jobwire.protocol.schema import AppSchema, Endpoint
 from jobwire.protocol.session import StopJob
-from jobwire.transports.base import Timeouts, Transport
+from jobwire.transports.base import Timeouts, Transport, WebSocketRefusedError
 
 __all__ = ("ConnectionSession",)
 
@@ -202,7 +198,9 @@ class ConnectionSession:
                 case AnswerHash() | AnswerData():
                     answers.append(action)
                 case StopJob():
-                    stop = stop_job(self._transport, self._schema, self.session_hash, action)
+                    stop = stop_job(
+                        self._transport.request, self._schema, self.session_hash, action
+                    )
                     carried.stop = run_soon(self._stops, stop)
                 case CloseConnection():
                     # The task itself sees that there is no more to do.
@@ -324,11 +322,8 @@ class ConnectionSession:
                         await socket.send(_answer(carried, answer).decode())
                     if carried.protocol.closed:
                         return
-        except ServerError as error:
-            if error.status in (401, 403):
-                text = f"{error}; if the app wants a login, pass auth=(user, password)"
-                raise AuthenticationError(text, status=error.status) from error
-            raise
+        except WebSocketRefusedError as error:
+            refuse_websocket(error.status, error.headers, str(error))
 
     async def _over_stream(self, carried: _Carried) -> None:
         url = self._url("queue/join")

@@ -224,6 +224,8 @@ class AsyncJob:
         text = f"trying again in {delay:.2g} s: {why}"
         logger.info("a job could not be submitted; %s", text)
         self._machine.wait(text, self._loop.time())
+        if self._observer is not None:
+            self._observer.retry(delay, why)
         self._notify()
         try:
             await self._wait_for_end(delay)

@@ -15,6 +15,7 @@ from jobwire.trace import (
     JobAccepted,
     JobEnded,
     JobOutput,
+    JobRetried,
     JobStarted,
     JobSubmitted,
     Trace,
@@ -67,6 +68,7 @@ class Observer:
         # Monotonic seconds to wall-clock seconds.
         self._wall = time.time() - machine.changed_at
         self._accepted = self._started = False
+        self._attempts = 1
         self._position = 0
         self._outputs = 0
         submitted = JobSubmitted(self._number, self._now, src, endpoint.api_name, endpoint.id)
@@ -87,6 +89,17 @@ class Observer:
                 listener(event)
             except Exception:
                 logger.exception("a trace failed")
+
+    def retry(self, delay: float, reason: str) -> None:
+        """Tell that the job is submitted again.
+
+        Args:
+            delay: In so many seconds.
+            reason: Why.
+        """
+        self._attempts += 1
+        self._accepted = self._started = False
+        self._tell(JobRetried(self._number, self._now, self._attempts, delay, reason))
 
     def look(self) -> None:
         """Tell what is new. Called after each change of the job."""

@@ -10,16 +10,22 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from jobwire.client.job import AsyncJob
-from jobwire.client.retrying import submitting, until_known
+from jobwire.client.retrying import retrying, submitting, until_known
 from jobwire.client.tasks import run_soon
-from jobwire.exceptions import JobwireError, TransportError
+from jobwire.exceptions import (
+    ConnectionLostError,
+    JobwireError,
+    ServerError,
+    TransportError,
+)
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_event_id
+from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
 from jobwire.protocol.session import (
     NO_FUNCTION,
@@ -28,7 +34,14 @@ from jobwire.protocol.session import (
     SessionProtocol,
     StopJob,
 )
-from jobwire.transports.base import MAX_ERROR_SIZE, ResponseStream, Timeouts, Transport, read_start
+from jobwire.transports.base import (
+    MAX_ERROR_SIZE,
+    Response,
+    ResponseStream,
+    Timeouts,
+    Transport,
+    read_start,
+)
 
 __all__ = (
     "CANCELLED",
@@ -48,6 +61,12 @@ EVENTS = {"accept": "text/event-stream", "accept-encoding": "identity"}
 
 _STOP_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
 """For telling the server to stop a job: the caller of ``cancel`` waits for it."""
+
+_STOP_TIME = 15.0
+"""Seconds for all of that, however slowly the answer drips."""
+
+_STOPPING = RetryPolicy(attempts=3, patience=2.0)
+"""How often it is told: a job whose cancel is lost runs on, and may cost money."""
 
 _MAX_STOPS = 40
 """How many such requests may be on their way at once; as for submissions."""
@@ -192,9 +211,7 @@ class Session:
             headers = {_KEY: uuid.uuid4().hex, **headers}
 
         async def send() -> str:
-            reply = await self._transport.request("POST", url, body=body, headers=headers)
-            if reply.status == 401 and await self._log_in():
-                reply = await self._transport.request("POST", url, body=body, headers=headers)
+            reply = await self._request("POST", url, body=body, headers=headers)
             return read_event_id(*reply, url=url)
 
         join = partial(until_known, send, job, self._patience) if keyed else send
@@ -342,6 +359,13 @@ class Session:
             self._reader = None
             self._carry_out()
 
+    async def _request(self, method: Literal["GET", "POST"], url: str, **options: Any) -> Response:
+        """Send a request, and once more when that took a login."""
+        reply = await self._transport.request(method, url, **options)
+        if reply.status == 401 and await self._log_in():
+            reply = await self._transport.request(method, url, **options)
+        return reply
+
     @asynccontextmanager
     async def _open_stream(self, after: int | None) -> AsyncGenerator[ResponseStream]:
         """Open the event stream, for which it logs in once if the server wants that."""
@@ -363,7 +387,7 @@ class Session:
 
     async def _stop(self, action: StopJob) -> None:
         async with self._stop_gate:
-            await stop_job(self._transport, self._schema, self.session_hash, action)
+            await stop_job(self._request, self._schema, self.session_hash, action)
 
     async def _beat(self) -> None:
         url = self._url(f"heartbeat/{self.session_hash}")
@@ -400,9 +424,22 @@ def job_path(event_id: str) -> str:
 
 
 async def stop_job(
-    transport: Transport, schema: AppSchema, session_hash: str, action: StopJob
+    request: Callable[..., Awaitable[Response]],
+    schema: AppSchema,
+    session_hash: str,
+    action: StopJob,
 ) -> None:
-    """Tell the server to stop a job. That it could not be told is logged."""
+    """Tell the server to stop a job. That it could not be told is logged.
+
+    It is told again where that may help. Nothing is stopped twice by that, and no other job:
+    those that a repetition could hit wait until this is done.
+
+    Args:
+        request: Sends a request, as `Transport.request`.
+        schema: The app.
+        session_hash: The session of the job.
+        action: What to stop.
+    """
     fields: dict[str, Any] = {"event_id": action.event_id}
     route: str = schema.dialect.cancel
     if route == "cancel":
@@ -410,10 +447,25 @@ async def stop_job(
     elif route == "job":
         route, fields = f"{job_path(action.event_id)}/cancel", {}
     url = f"{schema.url}{schema.prefix}{route}"
-    try:
-        reply = await transport.request(
-            "POST", url, body=json.dumps(fields).encode(), timeouts=_STOP_TIMEOUTS
-        )
+    body = json.dumps(fields).encode()
+
+    async def tell() -> None:
+        reply = await request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
+        if reply.status == 500:
+            # The server closes the generator, and so does the job when it ends meanwhile; who
+            # comes second fails (4.31 to 6.31). Asked again, it finds that there is none.
+            logger.debug("the server failed while it stopped %s; asking again", action.event_id)
+            reply = await request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
         check(*reply, url=url)
-    except JobwireError as error:
-        logger.warning("the server could not be told to stop %s: %s", action.event_id, error)
+
+    try:
+        async with asyncio.timeout(_STOP_TIME):
+            await retrying(
+                tell,
+                f"stopping {action.event_id}",
+                repeatable=lambda error: isinstance(error, (ServerError, ConnectionLostError)),
+                policy=_STOPPING,
+            )
+    except (JobwireError, TimeoutError) as error:
+        why = str(error) or f"it did not answer within {_STOP_TIME:g} s"
+        logger.warning("the server could not be told to stop %s: %s", action.event_id, why)

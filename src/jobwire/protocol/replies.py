@@ -32,6 +32,7 @@ __all__ = (
     "read_known_job",
     "read_login",
     "read_output",
+    "refuse_websocket",
 )
 
 
@@ -225,6 +226,26 @@ def _refuse(status: int, headers: Mapping[str, str], body: bytes, url: str) -> N
         body=shown(body),
         retry_after=_retry_after(headers),
     )
+
+
+def refuse_websocket(status: int, headers: Mapping[str, str], text: str) -> NoReturn:
+    """Raise the error that fits an answer which opens no WebSocket.
+
+    Args:
+        status: Of the answer.
+        headers: Of the answer.
+        text: What there is to say of it.
+
+    Raises:
+        AuthenticationError: The app, or what is in front of it, wants a login.
+        RateLimitedError: The server limits how often it may be asked.
+        ServerError: It refuses for another reason.
+    """
+    if status in (401, 403):
+        text += "; if the app wants a login, pass auth=(user, password)"
+        raise AuthenticationError(text, status=status)
+    kind = RateLimitedError if status == 429 else ServerError
+    raise kind(text, status=status, retry_after=_retry_after(headers))
 
 
 def _fields(body: bytes) -> Mapping[str, Any]:

@@ -20,7 +20,6 @@ from jobwire.exceptions import (
     ConnectError,
     ConnectionLostError,
     RemoteProtocolError,
-    ServerError,
     TransportError,
     TransportTimeoutError,
     shown,
@@ -33,6 +32,7 @@ from jobwire.transports.base import (
     TransportOptions,
     Upload,
     WebSocket,
+    WebSocketRefusedError,
 )
 from jobwire.transports.proxies import find_proxy
 
@@ -198,7 +198,8 @@ class AiohttpTransport:
                 text = f"{url} opens no WebSocket: HTTP {error.status}, {shown(error.message)}"
                 if error.status == 101:
                     raise RemoteProtocolError(text) from error
-                raise ServerError(text, status=error.status) from error
+                headers = _lower(error.headers or {})
+                raise WebSocketRefusedError(text, error.status, headers) from error
         try:
             yield _Socket(opened, url)
         finally:

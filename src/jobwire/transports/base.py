@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from jobwire.exceptions import JobwireError
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -22,6 +24,7 @@ __all__ = (
     "TransportOptions",
     "Upload",
     "WebSocket",
+    "WebSocketRefusedError",
     "read_start",
 )
 
@@ -164,6 +167,20 @@ async def read_start(stream: ResponseStream, size: int) -> bytes:
     return body
 
 
+class WebSocketRefusedError(JobwireError):
+    """A server answered, and opened no WebSocket. What that means, whoever asked will know.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Names in lower case.
+    """
+
+    def __init__(self, message: str, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
 class WebSocket(Protocol):
     """An open WebSocket connection."""
 
@@ -274,7 +291,7 @@ class Transport(Protocol):
 
         Raises:
             ConnectError, ConnectionLostError, TransportTimeoutError: As for `request`.
-            ServerError: The server answers, but opens no WebSocket.
+            WebSocketRefusedError: The server answers, but opens no WebSocket.
             RemoteProtocolError: What it answers is no WebSocket's handshake.
         """
         ...
