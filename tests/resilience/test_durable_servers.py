@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import math
+import subprocess
+import sys
 import time
 import uuid
 from collections import Counter
@@ -420,3 +423,18 @@ def test_a_break_is_told_in_the_log(
     with Client(proxy.url, timeout=math.inf) as client:
         client.predict(tag, api_name="/once")
     assert "the event stream is opened again" in caplog.text
+
+
+def test_from_the_command_line(shared: Durable, tag: str) -> None:
+    def jobwire_(*arguments: str) -> str:
+        command = [sys.executable, "-m", "jobwire", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    id = jobwire_("call", shared.url, "/wait", tag, "0.2", "--detach").strip()
+    *_, end = jobwire_("jobs", "follow", shared.url, id).splitlines()
+    assert f'"data": ["{tag}"]' in end
+    described = jobwire_("call", shared.url, "/once", tag, "--detach", "--json")
+    with Client(shared.url) as client:
+        assert client.job(json.loads(described)["event_id"]).result(10) == tag

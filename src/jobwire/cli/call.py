@@ -56,6 +56,14 @@ def call(
             "--output", "-o", metavar="DIR", help="Fetch files into DIR, under their own names."
         ),
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="Leave the job to the server once it has it, and print its id, for jobwire "
+            "jobs. Only jobwire's own servers keep jobs.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -95,6 +103,10 @@ def call(
             timeout=timeout,
         ) as client:
             job = _submit(client, endpoint, arguments or [])
+            if detach:
+                id = job.detach()
+                print(json.dumps({"outcome": None, "event_id": id}) if as_json else id)
+                return
             with make_display(as_json=as_json, quiet=quiet) as display:
                 watch(job, display)
             result = _fetch(job.result(0), output)
