@@ -117,9 +117,14 @@ class Ticket(Struct, frozen=True, gc=False):
     starts: int = 0
     recovered: bool = False
 
-    def is_same_call(self, other: Ticket) -> bool:
-        """Whether another one asks for the same."""
-        return self.endpoint == other.endpoint and self.data == other.data
+    def check_same_call(self, other: Ticket) -> None:
+        """Refuse another one with the same key that asks for something else.
+
+        Raises:
+            KeyReusedError: It does.
+        """
+        if self.endpoint != other.endpoint or self.data != other.data:
+            raise KeyReusedError(self.id)
 
 
 class Events(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,24 +10,19 @@ from threading import RLock
 
 from msgspec.structs import replace
 
-from jobwire.exceptions import QueueFullError
 from jobwire.server.line import Place
 from jobwire.server.stores.base import (
     Events,
     FileIndex,
     JobNotFoundError,
-    KeyReusedError,
-    LogFullError,
     Position,
     Ticket,
     Wake,
 )
-from jobwire.server.stores.waiting import Lines
+from jobwire.server.stores.logs import check_log, cut
+from jobwire.server.stores.waiting import Lines, check_size
 
-__all__ = ("OUTCOME_SIZE", "MemoryStore", "cut")
-
-OUTCOME_SIZE = 256 * 1024
-"""Bytes that a log may be too long by with a job's outcome: a failure can always be told."""
+__all__ = ("MemoryStore",)
 
 
 class _Entry:
@@ -115,8 +109,7 @@ class MemoryStore:
     async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
         with self._lock:
             if ticket.key is not None and (id := self._keys.get(ticket.key)) is not None:
-                if not self._entries[id].ticket.is_same_call(ticket):
-                    raise KeyReusedError(id)
+                self._entries[id].ticket.check_same_call(ticket)
                 return id
             self._lines.check_room(max_waiting)
             self._make_room(len(ticket.data))
@@ -155,8 +148,7 @@ class MemoryStore:
             entry = self._entry(id)
             if entry.ended:
                 return False
-            if entry.size + len(event) > self._max_log_size:
-                raise LogFullError(self._max_log_size)
+            check_log(entry.size, event, limit=self._max_log_size)
             self._add(entry, event)
         return True
 
@@ -165,8 +157,7 @@ class MemoryStore:
             entry = self._entry(id)
             if entry.ended:
                 return False
-            if entry.size + len(event) > self._max_log_size + OUTCOME_SIZE:
-                raise LogFullError(self._max_log_size)
+            check_log(entry.size, event, limit=self._max_log_size, outcome=True)
             self._size -= entry.data_size
             entry.data_size = 0
             # Who has a key may come again with the same call, to be compared with this one.
@@ -248,11 +239,7 @@ class MemoryStore:
             return
         while self._size + size > self._max_size and self._ended:
             self._forget(self._ended.popleft()[1])
-        if self._size + size > self._max_size:
-            raise QueueFullError(
-                f"Queue is full. Max size is {self._max_size} bytes and size is {self._size}.",
-                status=503,
-            )
+        check_size(self._size, size, self._max_size)
 
     def _forget(self, id: str) -> None:
         entry = self._entries.pop(id)
@@ -272,39 +259,3 @@ class MemoryStore:
             return self._entries[id]
         except KeyError:
             raise JobNotFoundError(id) from None
-
-
-def cut(
-    events: list[bytes],
-    numbers: list[int],
-    visible: int,
-    ended: bool,
-    after: int,
-    until: int | None,
-    max_size: int,
-) -> Events:
-    """Return the piece of a log that a reader wants.
-
-    Args:
-        events: The log.
-        numbers: The events' numbers.
-        visible: How many of them may be read.
-        ended: The last of these is the outcome.
-        after: See `Store.read`, as for the rest.
-        until: Likewise.
-        max_size: Likewise.
-    """
-    start = bisect_right(numbers, after, 0, visible) if after else 0
-    stop = visible
-    if until is not None and (not visible or numbers[visible - 1] > until):
-        stop = bisect_right(numbers, until, start, visible)
-    end, size = start, 0
-    while end < stop and (end == start or size < max_size):
-        size += len(events[end])
-        end += 1
-    return Events(
-        events[start:end],
-        ended and end == visible,
-        numbers[start:end],
-        numbers[end] if end < visible else 0,
-    )
