@@ -315,7 +315,7 @@ class Store(Protocol):
         """
         ...
 
-    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> dict[str, int]:
         """Return the jobs that a session's stream tells of, in the order they were accepted.
 
         Args:
@@ -323,6 +323,9 @@ class Store(Protocol):
             user: Whose.
             after: Leave out those that have ended, if no event of them has a greater number.
                 None is all that are left from a server before this one.
+
+        Returns:
+            By job, the number of its first event after that one; 0 if there is none yet.
         """
         ...
 

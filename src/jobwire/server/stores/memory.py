@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -189,15 +190,18 @@ class MemoryStore:
             entry = self._entry(id)
             return (entry.numbers[-1], entry.events[-1]) if entry.ended else None
 
-    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> dict[str, int]:
         if after is None:
-            return []
+            return {}
         with self._lock:
-            found: list[str] = []
+            found: dict[str, int] = {}
             for id in self._sessions.get((user, session), ()):
                 entry = self._entries[id]
-                if not entry.ended or entry.numbers[-1] > after:
-                    found.append(id)
+                index = bisect_right(entry.numbers, after)
+                if index < len(entry.numbers):
+                    found[id] = entry.numbers[index]
+                elif not entry.ended:
+                    found[id] = 0
             return found
 
     def latest(self, user: str | None, *, limit: int) -> list[Ticket]:

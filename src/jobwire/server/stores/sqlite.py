@@ -41,10 +41,11 @@ from jobwire.server.stores.journal import (
     STARTED,
     Batch,
     Journal,
+    Log,
     Stored,
     Synchronous,
 )
-from jobwire.server.stores.logs import check_log
+from jobwire.server.stores.logs import check_log, cut
 from jobwire.server.stores.marks import Marks
 from jobwire.server.stores.waiting import Lines, check_size
 
@@ -55,6 +56,12 @@ CACHE_SIZE = 32 * 1024 * 1024
 
 CACHE_COUNT = 10_000
 """Jobs that have ended that stay in memory."""
+
+AHEAD_COUNT = 128
+"""Jobs whose logs are read together, if they are of one session and not in memory."""
+
+AHEAD_SIZE = 128 * 1024
+"""Bytes of them."""
 
 MAX_DATA_SIZE = 4096
 """Bytes of a waiting job's arguments that are read when the store is opened."""
@@ -119,6 +126,8 @@ class SqliteStore:
         self._cached_size = 0
         self._ending: dict[str, float] = {}  # not written yet, and when they ended
         self._dead: set[str] = set()  # forgotten, but not in the database yet
+        self._ahead: Mapping[str, Log] = {}  # what is likely to be read next of the database
+        self._forgotten = 0  # how many
         self._expired: list[str] = []
         self._last_job = 0
         self._first_job = 0  # of this server
@@ -349,19 +358,33 @@ class SqliteStore:
             entry = self._entries.get(id)
             if entry is not None and (found := entry.read(after, until, max_size)) is not None:
                 return found
+            if (log := self._ahead.get(id)) is not None:
+                return cut(*log, len(log[0]), True, after, until, max_size)
             if entry is None or entry.settled:
                 number, ended = None, True
             else:
                 number, ended = entry.number, False
             if id in self._dead:
                 raise JobNotFoundError(id)
+            # What was forgotten meanwhile, or is in the database yet, must not be kept.
+            forgotten = -1 if self._dead else self._forgotten
+        ahead: Mapping[str, Log] = {}
         with self._reading:
             journal = self._open_journal(id)
             if number is None:
                 stored = journal.find(id)
                 number, ended = stored.number, stored.state == ENDED
-            events, numbers, following = journal.events(number, after, until, max_size)
-        return Events(events, ended and not following, numbers, following)
+                if ended and stored.ticket.session is not None and stored.size <= AHEAD_SIZE:
+                    # A stream that comes back reads its jobs one after the other.
+                    ahead = journal.logs(number, stored.ticket.session, AHEAD_COUNT, AHEAD_SIZE)
+            if id not in ahead:
+                events, numbers, following = journal.events(number, after, until, max_size)
+                return Events(events, ended and not following, numbers, following)
+        with self._lock:
+            if forgotten == self._forgotten:
+                self._ahead = ahead
+        log = ahead[id]
+        return cut(*log, len(log[0]), True, after, until, max_size)
 
     def ticket(self, id: str) -> Ticket:
         with self._lock:
@@ -379,12 +402,12 @@ class SqliteStore:
         with self._reading:
             return stored.last, self._open_journal(id).event(stored.number, stored.last)
 
-    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> dict[str, int]:
         with self._reading:
             found = self._open_journal().of_session(
                 session, user, after=after or 0, before=self._first_job if after is None else None
             )
-        return [id for id in found if id not in self._dead]
+        return {id: first for id, first in found if id not in self._dead}
 
     def latest(self, user: str | None, *, limit: int) -> list[Ticket]:
         with self._reading:
@@ -424,6 +447,8 @@ class SqliteStore:
         if id in self._dead:
             return
         self._dead.add(id)
+        self._forgotten += 1
+        self._ahead = {}
         self._expired.append(id)
         self._size -= size
         self._evict(id)
