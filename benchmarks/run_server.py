@@ -11,11 +11,11 @@ import argparse
 import json
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from harness import environments
 from harness.environments import CACHE, ROOT, Environment
@@ -67,22 +67,25 @@ def main() -> None:
         places = _build_environments(options)
     except environments.BuildError as error:
         sys.exit(f"{error}")
-    measured = {
-        name: _measure(name, MEASURES[name], places, options.servers, quick=options.quick)
-        for name in options.only
-    }
     used = {
         name: place
         for name, place in places.items()
         if name == LOAD or any(SERVERS[server].environment == name for server in options.servers)
     }
-    how = circumstances(used, at=at, load_before=load_before, started=started)
-    text = _report(measured, how)
+    target = HERE / "results" / f"{datetime.now().astimezone():%Y-%m-%d}-server.md"
+    measured: dict[str, Results] = {}
+    text = ""
+    for name in options.only:
+        measured[name] = _measure(
+            name, MEASURES[name], places, options.servers, quick=options.quick
+        )
+        how = circumstances(used, at=at, load_before=load_before, started=started)
+        text = _report(measured, how)
+        if options.write:  # each time: what was measured is kept if the rest is given up
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, encoding="utf-8")
     print(text)
     if options.write:
-        target = HERE / "results" / f"{datetime.now().astimezone():%Y-%m-%d}-server.md"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(text, encoding="utf-8")
         say(f"written to {target.relative_to(ROOT)}")
 
 
@@ -184,39 +187,45 @@ def _run(
     """Start the server, put the load on it, and end both."""
     assert measure.kind is not None
     served = SERVERS[peer]
-    command = [places[served.environment].interpreter, *served.command]
     client = [places[LOAD].interpreter, str(HERE / "peers" / "load.py"), measure.kind]
     plan = measure.peers[peer]
     log = CACHE / f"{served.environment}-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with serve(command, log, ready=served.ready, folder=HERE / "servers") as server:
-            arguments = {
-                "url": server.url,
-                "pid": server.pid,
-                **measure.arguments,
-                **plan.arguments,
-                **(plan.quick if quick else {}),
-                **(served.plain if measure.kind == "plain" else {}),
-                **(
-                    _restarting(command, server.url, served.ready)
-                    if measure.kind == "restart"
-                    else {}
-                ),
-            }
-            return run([*client, json.dumps(arguments)], limit=measure.limit)
-    except ServerError as error:
-        return Outcome(None, f"{error}")
-
-
-def _restarting(command: Sequence[str], url: str, ready: str) -> Mapping[str, Any]:
-    """Tell the load how to start the server again."""
-    port = url.rpartition(":")[2]
-    return {
-        "command": [part.replace("{port}", port) for part in command],
-        "folder": str(HERE / "servers"),
-        "ready": ready,
-    }
+    with tempfile.TemporaryDirectory(prefix="store-", dir=CACHE) as folder:
+        store = str(Path(folder) / "store.db")
+        command = [
+            places[served.environment].interpreter,
+            *(part.replace("{store}", store) for part in served.command),
+        ]
+        try:
+            with serve(
+                command,
+                log,
+                ready=served.ready,
+                folder=HERE / "servers",
+                environment=measure.environment,
+            ) as server:
+                port = server.url.rpartition(":")[2]
+                known = {
+                    "store": store,
+                    **served.plain,
+                    "server": {
+                        "command": [part.replace("{port}", port) for part in command],
+                        "folder": str(HERE / "servers"),
+                        "environment": measure.environment,
+                    },
+                }
+                arguments = {
+                    "url": server.url,
+                    "pid": server.pid,
+                    **measure.arguments,
+                    **plan.arguments,
+                    **(plan.quick if quick else {}),
+                    **{name: known[name] for name in measure.wants},
+                }
+                return run([*client, json.dumps(arguments)], limit=measure.limit)
+        except ServerError as error:
+            return Outcome(None, f"{error}")
 
 
 def _report(measured: Mapping[str, Results], how: str) -> str:

@@ -27,7 +27,8 @@ class Served:
 
     Attributes:
         environment: Where it runs.
-        command: What its Python runs, in ``servers/``; ``{port}`` stands for the port.
+        command: What its Python runs, in ``servers/``; ``{port}`` stands for the port, and
+            ``{store}`` for a file that is its own.
         ready: The path that it answers when it is ready.
         plain: For the load: how it takes the plain request.
     """
@@ -42,7 +43,7 @@ class Served:
 
 _SERVE = ["-m", "jobwire", "serve", "jobwire_app:app", "--port", "{port}"]
 _JOBWIRE = [*_SERVE, "--store", "memory:"]
-_STORE = "sqlite:../../.cache/bench/store-{port}.db"
+_STORE = "sqlite:{store}"
 _FASTAPI = ["-m", "uvicorn", "fastapi_app:app", "--port", "{port}", "--no-access-log"]
 
 SERVERS = {
@@ -109,6 +110,19 @@ def _with_joins(size: int) -> Callable[[Values], float | None]:
         return None if found is None else 1 / (1 / found["join_rate"] + 1 / found["rate"])
 
     return read
+
+
+def _size_at(share: float) -> Callable[[Values], float | None]:
+    def read(values: Values) -> float | None:
+        size: int = values["sizes"][round(share * (len(values["sizes"]) - 1))]
+        return size / 1e6 if size else None
+
+    return read
+
+
+def _store_growth(values: Values) -> float | None:
+    before = _size_at(0.4)(values)
+    return None if before is None else values["later_size"] / 1e6 / before
 
 
 def _last_to_first(values: Values) -> float | None:
@@ -181,10 +195,31 @@ GROWTH_PER_JOB = Figure(
     compared=False,
 )
 
+LATER = Figure("MB later", lambda values: values["later_rss"] / 1e6, compared=False)
+STORE_SIZES = [
+    *(
+        Figure(f"store at {100 * share:.0f} %, MB", _size_at(share), compared=False)
+        for share in (0.4, 1.0)
+    ),
+    Figure("store later, MB", lambda values: values["later_size"] / 1e6 or None, compared=False),
+]
+STORE_GROWTH = Figure("store later / at 40 %", _store_growth, digits=2, compared=False)
+
 FIRST = Figure("to the first, ms", lambda values: 1000 * values["first"], compared=False)
 MISSED = Figure("events/s", lambda values: values["rate"], digits=0, compared=False)
-RESTART = Figure("to the first answer, s", lambda values: values["restart"], digits=2)
-KEPT = Figure("jobs that wait", lambda values: values["waiting"], digits=0, compared=False)
+EVENT_CPU = Figure(
+    "server CPU per event, ms",
+    lambda values: 1000 * values["server_cpu"],
+    digits=4,
+    compared=False,
+)
+QUEUED = Figure("joins/s", lambda values: values["join_rate"], digits=0, compared=False)
+READY = Figure("to /health, s", lambda values: values["ready"], digits=2, compared=False)
+RESTART = Figure("to a new echo, s", lambda values: values["restart"], digits=2, compared=False)
+RESTART_CPU = Figure(
+    "server CPU until then, s", lambda values: values["server_cpu"], digits=2, compared=False
+)
+ENDED = Figure("old jobs completed", lambda values: values["ended"], digits=0, compared=False)
 STORE_SIZE = Figure("store, MB", lambda values: values["size"] / 1e6, compared=False)
 RESTARTED_RSS = Figure("MB in memory", lambda values: values["rss"] / 1e6, compared=False)
 
@@ -195,6 +230,12 @@ REQUEST_CPU = Figure(
 
 
 # -- measures --
+
+RESULT_TTL = 5
+"""Seconds for which results are kept, if nothing else is said, by `jobwire_app`."""
+
+KEPT_LONG = {"RESULT_TTL": "600"}
+"""Where what was done before is to be found, however slow the machine is."""
 
 BURST_LIMIT = 30.0
 """Seconds that the jobs of a burst have to end; then they are lost."""
@@ -261,6 +302,23 @@ def _latency(
     )
 
 
+def _resume(title: str, arguments: Mapping[str, Any], wants: Sequence[str] = ()) -> Measure:
+    return Measure(
+        title=title,
+        peers={SQLITE: Plan(5)},
+        figures=(FIRST, MISSED, DELIVERED, EVENT_CPU, SHARE),
+        targets=[
+            Target(FIRST, SQLITE, "median", 200),
+            Target(MISSED, SQLITE, "median", 50_000, at_most=False),
+            Target(DELIVERED, SQLITE, "worst", 100, at_most=False),
+        ],
+        kind="resume",
+        arguments={"times": 5, **arguments},
+        wants=wants,
+        environment=KEPT_LONG,
+    )
+
+
 def _plain(title: str, arguments: Mapping[str, Any], figures: Sequence[Figure]) -> Measure:
     few = {"calls": 1000}
     return Measure(
@@ -277,6 +335,7 @@ def _plain(title: str, arguments: Mapping[str, Any], figures: Sequence[Figure]) 
         targets=(),
         kind="plain",
         arguments=arguments,
+        wants=["path", "field"],
         reference=FASTAPI,
     )
 
@@ -341,40 +400,67 @@ MEASURES: Mapping[str, Measure] = {
         reference=GRADIO,
     ),
     "memory": Measure(
-        title="Resident memory as jobs go by, in bursts from 20 new sessions each",
+        title="Resident memory and size of the store as jobs go by, in bursts from 20 new "
+        f"sessions each, with results that are kept for {RESULT_TTL} s; later is after all of "
+        "them have expired, and 20 % more jobs have gone by",
         peers={
-            JOBWIRE: Plan(2, {"jobs": 100_000, "burst": 1000}),
-            SQLITE: Plan(2, {"jobs": 100_000, "burst": 1000}),
-            GRADIO: Plan(1, {"jobs": 4000, "burst": 100}),
+            JOBWIRE: Plan(1, {"jobs": 100_000, "burst": 1000, "later": 20_000}),
+            SQLITE: Plan(2, {"jobs": 100_000, "burst": 1000, "later": 20_000}),
+            SQLITE_NORMAL: Plan(1, {"jobs": 100_000, "burst": 1000, "later": 20_000}),
+            GRADIO: Plan(1, {"jobs": 2000, "burst": 100, "later": 400}),
         },
-        figures=(JOBS, *RSS, GROWTH, GROWTH_PER_JOB, LOST),
-        targets=[Target(GROWTH, JOBWIRE, "worst", 3), Target(LOST, JOBWIRE, "total", 0)],
+        figures=(
+            JOBS,
+            *RSS,
+            LATER,
+            GROWTH,
+            GROWTH_PER_JOB,
+            *STORE_SIZES,
+            STORE_GROWTH,
+            LOST,
+        ),
+        targets=[
+            Target(GROWTH, JOBWIRE, "worst", 3),
+            Target(GROWTH, SQLITE, "worst", 3),
+            Target(STORE_GROWTH, SQLITE, "worst", 1.5),
+            Target(LOST, JOBWIRE, "total", 0),
+            Target(LOST, SQLITE, "total", 0),
+        ],
         kind="memory",
-        arguments={"sessions": 20, "limit": 60.0},
+        arguments={"sessions": 20, "limit": 60.0, "result_ttl": RESULT_TTL},
+        wants=["store"],
         limit=400.0,
         reference=GRADIO,
     ),
-    "resume": Measure(
-        title="A stream that missed 10,000 outputs and comes back",
-        peers={SQLITE: Plan(5, {"outputs": 10_000})},
-        figures=(FIRST, MISSED, DELIVERED),
-        targets=[
-            Target(FIRST, SQLITE, "median", 200),
-            Target(MISSED, SQLITE, "median", 50_000, at_most=False),
-            Target(DELIVERED, SQLITE, "worst", 100, at_most=False),
-        ],
-        kind="resume",
+    "resume": _resume(
+        "A stream that missed one job's 10,000 outputs, and comes back",
+        {"jobs": 1, "outputs": 10_000},
+    ),
+    "resume-jobs": _resume(
+        "A stream that missed all of 5,000 jobs without outputs", {"jobs": 5000, "outputs": 0}
+    ),
+    "resume-disk": _resume(
+        "A stream that missed one job's 10,000 outputs, and comes back to the next server",
+        {"jobs": 1, "outputs": 10_000, "times": 1},
+        wants=["server"],
+    ),
+    "resume-jobs-disk": _resume(
+        "A stream that missed all of 5,000 jobs, and comes back to the next server",
+        {"jobs": 5000, "outputs": 0, "times": 1},
+        wants=["server"],
     ),
     "restart": Measure(
-        title="Killed with 100,000 jobs waiting, until the next server answers",
-        peers={SQLITE: Plan(2, {"jobs": 100_000})},
-        figures=(RESTART, KEPT, STORE_SIZE, RESTARTED_RSS),
+        title="Killed with 100,000 jobs waiting, until the next server has done a new job",
+        peers={SQLITE: Plan(2, {"jobs": 100_000}, {"jobs": 20_000})},
+        figures=(QUEUED, READY, RESTART, RESTART_CPU, ENDED, STORE_SIZE, RESTARTED_RSS, LOST),
         targets=[
             Target(RESTART, SQLITE, "worst", 2),
-            Target(KEPT, SQLITE, "worst", 100_000, at_most=False),
+            Target(ENDED, SQLITE, "worst", 100_000, at_most=False),
         ],
         kind="restart",
-        limit=300.0,
+        wants=["store", "server"],
+        environment=KEPT_LONG,
+        limit=600.0,
     ),
     "plain": _plain(
         "The plain request, POST and answer, one at a time",
