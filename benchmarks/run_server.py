@@ -52,6 +52,8 @@ it can be, which is where gradio, that tells every waiting job of every start, i
 gradio runs as `pip install gradio` leaves it, which is without uvloop and httptools, and
 jobwire, LitServe and FastAPI with them, as theirs do. jobwire keeps its jobs in memory
 here, as gradio does, or in an SQLite file on the disk of the machine, where it says so.
+A server that is started again finds that file in the memory of the system, as after a crash,
+not as after a reboot. Only jobwire can be measured in that, and in streams that come back.
 Absolute numbers belong to this machine on this day; the ratios, each taken
 within a round and then the median of the rounds, are what counts. gradio runs fewer rounds and
 smaller loads where it would take hours, and its spread says less. The load's own use of
@@ -175,15 +177,13 @@ def _measure(
         for peer in peers:
             outcome = None
             if number <= measure.peers[peer].rounds:
-                outcome = _run(name, measure, peer, places, quick=quick)
+                outcome = _run(name, measure, peer, places)
                 say_outcome(name, number, peer, outcome)
             results[peer].append(outcome)
     return results
 
 
-def _run(
-    name: str, measure: Measure, peer: str, places: Mapping[str, Environment], *, quick: bool
-) -> Outcome:
+def _run(name: str, measure: Measure, peer: str, places: Mapping[str, Environment]) -> Outcome:
     """Start the server, put the load on it, and end both."""
     assert measure.kind is not None
     served = SERVERS[peer]
@@ -220,7 +220,6 @@ def _run(
                     "pid": server.pid,
                     **measure.arguments,
                     **plan.arguments,
-                    **(plan.quick if quick else {}),
                     **{name: known[name] for name in measure.wants},
                 }
                 return run([*client, json.dumps(arguments)], limit=measure.limit)

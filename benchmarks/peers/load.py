@@ -354,7 +354,7 @@ async def restart(url: str, pid: int, jobs: int, store: str, server: dict[str, A
         "restart": answered - again.start,
         "server_cpu": cpu,
         "rss": rss,
-        "ended": left.completed,
+        "ended": left.completed / jobs,
         "size": size,
         "lost": dict(burst.lost),
     }
