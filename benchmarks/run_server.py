@@ -11,11 +11,11 @@ import argparse
 import json
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from harness import environments
 from harness.environments import CACHE, ROOT, Environment
@@ -52,6 +52,8 @@ it can be, which is where gradio, that tells every waiting job of every start, i
 gradio runs as `pip install gradio` leaves it, which is without uvloop and httptools, and
 jobwire, LitServe and FastAPI with them, as theirs do. jobwire keeps its jobs in memory
 here, as gradio does, or in an SQLite file on the disk of the machine, where it says so.
+A server that is started again finds that file in the memory of the system, as after a crash,
+not as after a reboot. Only jobwire can be measured in that, and in streams that come back.
 Absolute numbers belong to this machine on this day; the ratios, each taken
 within a round and then the median of the rounds, are what counts. gradio runs fewer rounds and
 smaller loads where it would take hours, and its spread says less. The load's own use of
@@ -67,22 +69,25 @@ def main() -> None:
         places = _build_environments(options)
     except environments.BuildError as error:
         sys.exit(f"{error}")
-    measured = {
-        name: _measure(name, MEASURES[name], places, options.servers, quick=options.quick)
-        for name in options.only
-    }
     used = {
         name: place
         for name, place in places.items()
         if name == LOAD or any(SERVERS[server].environment == name for server in options.servers)
     }
-    how = circumstances(used, at=at, load_before=load_before, started=started)
-    text = _report(measured, how)
+    target = HERE / "results" / f"{datetime.now().astimezone():%Y-%m-%d}-server.md"
+    measured: dict[str, Results] = {}
+    text = ""
+    for name in options.only:
+        measured[name] = _measure(
+            name, MEASURES[name], places, options.servers, quick=options.quick
+        )
+        how = circumstances(used, at=at, load_before=load_before, started=started)
+        text = _report(measured, how)
+        if options.write:  # each time: what was measured is kept if the rest is given up
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, encoding="utf-8")
     print(text)
     if options.write:
-        target = HERE / "results" / f"{datetime.now().astimezone():%Y-%m-%d}-server.md"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(text, encoding="utf-8")
         say(f"written to {target.relative_to(ROOT)}")
 
 
@@ -172,51 +177,54 @@ def _measure(
         for peer in peers:
             outcome = None
             if number <= measure.peers[peer].rounds:
-                outcome = _run(name, measure, peer, places, quick=quick)
+                outcome = _run(name, measure, peer, places)
                 say_outcome(name, number, peer, outcome)
             results[peer].append(outcome)
     return results
 
 
-def _run(
-    name: str, measure: Measure, peer: str, places: Mapping[str, Environment], *, quick: bool
-) -> Outcome:
+def _run(name: str, measure: Measure, peer: str, places: Mapping[str, Environment]) -> Outcome:
     """Start the server, put the load on it, and end both."""
     assert measure.kind is not None
     served = SERVERS[peer]
-    command = [places[served.environment].interpreter, *served.command]
     client = [places[LOAD].interpreter, str(HERE / "peers" / "load.py"), measure.kind]
     plan = measure.peers[peer]
     log = CACHE / f"{served.environment}-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with serve(command, log, ready=served.ready, folder=HERE / "servers") as server:
-            arguments = {
-                "url": server.url,
-                "pid": server.pid,
-                **measure.arguments,
-                **plan.arguments,
-                **(plan.quick if quick else {}),
-                **(served.plain if measure.kind == "plain" else {}),
-                **(
-                    _restarting(command, server.url, served.ready)
-                    if measure.kind == "restart"
-                    else {}
-                ),
-            }
-            return run([*client, json.dumps(arguments)], limit=measure.limit)
-    except ServerError as error:
-        return Outcome(None, f"{error}")
-
-
-def _restarting(command: Sequence[str], url: str, ready: str) -> Mapping[str, Any]:
-    """Tell the load how to start the server again."""
-    port = url.rpartition(":")[2]
-    return {
-        "command": [part.replace("{port}", port) for part in command],
-        "folder": str(HERE / "servers"),
-        "ready": ready,
-    }
+    with tempfile.TemporaryDirectory(prefix="store-", dir=CACHE) as folder:
+        store = str(Path(folder) / "store.db")
+        command = [
+            places[served.environment].interpreter,
+            *(part.replace("{store}", store) for part in served.command),
+        ]
+        try:
+            with serve(
+                command,
+                log,
+                ready=served.ready,
+                folder=HERE / "servers",
+                environment=measure.environment,
+            ) as server:
+                port = server.url.rpartition(":")[2]
+                known = {
+                    "store": store,
+                    **served.plain,
+                    "server": {
+                        "command": [part.replace("{port}", port) for part in command],
+                        "folder": str(HERE / "servers"),
+                        "environment": measure.environment,
+                    },
+                }
+                arguments = {
+                    "url": server.url,
+                    "pid": server.pid,
+                    **measure.arguments,
+                    **plan.arguments,
+                    **{name: known[name] for name in measure.wants},
+                }
+                return run([*client, json.dumps(arguments)], limit=measure.limit)
+        except ServerError as error:
+            return Outcome(None, f"{error}")
 
 
 def _report(measured: Mapping[str, Results], how: str) -> str:

@@ -82,6 +82,8 @@ class Measure:
         kind: The measure as the peers' scripts call it; None for importing, which
             takes neither a script nor a server.
         arguments: For the peers.
+        wants: What they are told besides of the server, by name.
+        environment: Variables for the server.
         limit: Seconds after which a run counts as hung.
         warm_up: Begin with a round that does not count: it compiles what is imported.
         reference: The peer that others are given as multiples of.
@@ -93,6 +95,8 @@ class Measure:
     targets: Sequence[Target]
     kind: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    wants: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     limit: float = 120.0
     warm_up: bool = False
     reference: str = "bare aiohttp"

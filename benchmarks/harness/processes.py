@@ -84,7 +84,12 @@ def run(command: Sequence[str], *, limit: float, reports: bool = True) -> Outcom
 
 @contextlib.contextmanager
 def serve(
-    command: Sequence[str], log: Path, *, ready: str = "/config", folder: Path | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    ready: str = "/config",
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run a server in a process of its own and give it, once it answers.
 
@@ -93,6 +98,7 @@ def serve(
         log: Where its output goes.
         ready: The path that it answers with 200 when it is ready.
         folder: Where to run it.
+        environment: Variables that it has besides.
 
     Raises:
         ServerError: It ended, or did not answer in time.
@@ -104,7 +110,13 @@ def serve(
     command = [part.replace("{port}", str(port)) for part in command]
     with (
         log.open("wb") as output,
-        _started(command, stdout=output, stderr=subprocess.STDOUT, folder=folder) as process,
+        _started(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            folder=folder,
+            environment=environment,
+        ) as process,
     ):
         deadline = time.monotonic() + READY_LIMIT
         while not _answers(f"{url}{ready}"):
@@ -132,22 +144,28 @@ def _answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def _started(
-    command: Sequence[str], *, stdout: Any, stderr: int, folder: Path | None = None
+    command: Sequence[str],
+    *,
+    stdout: Any,
+    stderr: int,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process in a group of its own, and kill the whole group at the end."""
-    environment = {
+    variables = {
         # What the caller tells Python is not meant for other environments. One such word,
         # PYTHONDONTWRITEBYTECODE, would have every import compile its source.
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
         "PYTHONPYCACHEPREFIX": str(CACHE / "bytecode"),
         "GRADIO_ANALYTICS_ENABLED": "False",
+        **(environment or {}),
     }
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        env=environment,
+        env=variables,
         cwd=folder,
         start_new_session=True,
     )

@@ -27,7 +27,8 @@ class Served:
 
     Attributes:
         environment: Where it runs.
-        command: What its Python runs, in ``servers/``; ``{port}`` stands for the port.
+        command: What its Python runs, in ``servers/``; ``{port}`` stands for the port, and
+            ``{store}`` for a file that is its own.
         ready: The path that it answers when it is ready.
         plain: For the load: how it takes the plain request.
     """
@@ -42,7 +43,7 @@ class Served:
 
 _SERVE = ["-m", "jobwire", "serve", "jobwire_app:app", "--port", "{port}"]
 _JOBWIRE = [*_SERVE, "--store", "memory:"]
-_STORE = "sqlite:../../.cache/bench/store-{port}.db"
+_STORE = "sqlite:{store}"
 _FASTAPI = ["-m", "uvicorn", "fastapi_app:app", "--port", "{port}", "--no-access-log"]
 
 SERVERS = {
@@ -109,6 +110,19 @@ def _with_joins(size: int) -> Callable[[Values], float | None]:
         return None if found is None else 1 / (1 / found["join_rate"] + 1 / found["rate"])
 
     return read
+
+
+def _size_at(share: float) -> Callable[[Values], float | None]:
+    def read(values: Values) -> float | None:
+        size: int = values["sizes"][round(share * (len(values["sizes"]) - 1))]
+        return size / 1e6 if size else None
+
+    return read
+
+
+def _store_growth(values: Values) -> float | None:
+    before = _size_at(0.4)(values)
+    return None if before is None else values["later_size"] / 1e6 / before
 
 
 def _last_to_first(values: Values) -> float | None:
@@ -181,10 +195,33 @@ GROWTH_PER_JOB = Figure(
     compared=False,
 )
 
+LATER = Figure("MB later", lambda values: values["later_rss"] / 1e6, compared=False)
+STORE_SIZES = [
+    *(
+        Figure(f"store at {100 * share:.0f} %, MB", _size_at(share), compared=False)
+        for share in (0.4, 1.0)
+    ),
+    Figure("store later, MB", lambda values: values["later_size"] / 1e6 or None, compared=False),
+]
+STORE_GROWTH = Figure("store later / at 40 %", _store_growth, digits=2, compared=False)
+
 FIRST = Figure("to the first, ms", lambda values: 1000 * values["first"], compared=False)
 MISSED = Figure("events/s", lambda values: values["rate"], digits=0, compared=False)
-RESTART = Figure("to the first answer, s", lambda values: values["restart"], digits=2)
-KEPT = Figure("jobs that wait", lambda values: values["waiting"], digits=0, compared=False)
+EVENT_CPU = Figure(
+    "server CPU per event, ms",
+    lambda values: 1000 * values["server_cpu"],
+    digits=4,
+    compared=False,
+)
+QUEUED = Figure("joins/s", lambda values: values["join_rate"], digits=0, compared=False)
+READY = Figure("to /health, s", lambda values: values["ready"], digits=2, compared=False)
+RESTART = Figure("to a new echo, s", lambda values: values["restart"], digits=2, compared=False)
+RESTART_CPU = Figure(
+    "server CPU until then, s", lambda values: values["server_cpu"], digits=2, compared=False
+)
+ENDED = Figure(
+    "old jobs completed, %", lambda values: 100 * values["ended"], digits=1, compared=False
+)
 STORE_SIZE = Figure("store, MB", lambda values: values["size"] / 1e6, compared=False)
 RESTARTED_RSS = Figure("MB in memory", lambda values: values["rss"] / 1e6, compared=False)
 
@@ -196,6 +233,12 @@ REQUEST_CPU = Figure(
 
 # -- measures --
 
+RESULT_TTL = 5
+"""Seconds for which results are kept, if nothing else is said, by `jobwire_app`."""
+
+KEPT_LONG = {"RESULT_TTL": "600"}
+"""Where what was done before is to be found, however slow the machine is."""
+
 BURST_LIMIT = 30.0
 """Seconds that the jobs of a burst have to end; then they are lost."""
 
@@ -203,17 +246,17 @@ PATIENCE = 400.0
 """The same for gradio, which needs most of it for 1,600."""
 
 
-def _bursts(title: str, *, sessions: int, gated: bool) -> Measure:
-    sizes = [[100, 10], [400, 5], [1600, 3], [10_000, 1]]
+def _bursts(title: str, *, sessions: int, gated: bool, rounds: int) -> Measure:
+    sizes = {"sizes": [[100, 5], [400, 3], [1600, 3], [10_000, 1]]}
     few = {"sizes": [[100, 2], [400, 1]], "limit": PATIENCE}
     return Measure(
         title=title,
         peers={
-            JOBWIRE: Plan(5, {"sizes": sizes}),
-            SQLITE: Plan(5, {"sizes": sizes}),
-            **({} if gated else {SQLITE_NORMAL: Plan(5, {"sizes": sizes})}),
-            **({} if gated else {JOBWIRE_LOG: Plan(5, {"sizes": sizes})}),
-            GRADIO: Plan(2, few),  # 1,600 at once take it more than five minutes
+            JOBWIRE: Plan(rounds, sizes),
+            SQLITE: Plan(rounds, sizes),
+            **({} if gated else {SQLITE_NORMAL: Plan(rounds, sizes)}),
+            **({} if gated else {JOBWIRE_LOG: Plan(rounds, sizes)}),
+            GRADIO: Plan(1, few),  # 1,600 at once take it more than five minutes
         },
         figures=[
             *RATES.values(),
@@ -249,15 +292,32 @@ def _latency(
     return Measure(
         title=title,
         peers={
-            JOBWIRE: Plan(7, jobwire),
-            SQLITE: Plan(7, jobwire),
-            SQLITE_NORMAL: Plan(7, jobwire),
-            GRADIO: Plan(7, gradio),
+            JOBWIRE: Plan(5, jobwire),
+            SQLITE: Plan(5, jobwire),
+            SQLITE_NORMAL: Plan(5, jobwire),
+            GRADIO: Plan(3, gradio),
         },
         figures=(P50, P90, LOST),
         targets=targets,
         kind="latency",
         reference=GRADIO,
+    )
+
+
+def _resume(title: str, arguments: Mapping[str, Any], wants: Sequence[str] = ()) -> Measure:
+    return Measure(
+        title=title,
+        peers={SQLITE: Plan(3)},
+        figures=(FIRST, MISSED, DELIVERED, EVENT_CPU, SHARE),
+        targets=[
+            Target(FIRST, SQLITE, "median", 200),
+            Target(MISSED, SQLITE, "median", 50_000, at_most=False),
+            Target(DELIVERED, SQLITE, "worst", 100, at_most=False),
+        ],
+        kind="resume",
+        arguments={"times": 5, **arguments},
+        wants=wants,
+        environment=KEPT_LONG,
     )
 
 
@@ -268,7 +328,7 @@ def _plain(title: str, arguments: Mapping[str, Any], figures: Sequence[Figure]) 
         peers={
             JOBWIRE: Plan(5),
             JOBWIRE_ASYNC: Plan(5),
-            GRADIO: Plan(3, few),
+            GRADIO: Plan(2, few),
             LITSERVE: Plan(5),
             FASTAPI: Plan(5),
             FASTAPI_ASYNC: Plan(5),
@@ -277,6 +337,7 @@ def _plain(title: str, arguments: Mapping[str, Any], figures: Sequence[Figure]) 
         targets=(),
         kind="plain",
         arguments=arguments,
+        wants=["path", "field"],
         reference=FASTAPI,
     )
 
@@ -287,14 +348,18 @@ MEASURES: Mapping[str, Measure] = {
         "while it drains",
         sessions=1,
         gated=False,
+        rounds=3,
     ),
-    "echo-50": _bursts("The same from 50 sessions, each with its stream", sessions=50, gated=False),
+    "echo-50": _bursts(
+        "The same from 50 sessions, each with its stream", sessions=50, gated=False, rounds=2
+    ),
     "queued": _bursts(
         "Echo jobs that are all queued before the first may run, from one session",
         sessions=1,
         gated=True,
+        rounds=3,
     ),
-    "queued-50": _bursts("The same from 50 sessions", sessions=50, gated=True),
+    "queued-50": _bursts("The same from 50 sessions", sessions=50, gated=True, rounds=2),
     "latency": _latency(
         "One echo job at a time, each as soon as the last has completed",
         jobwire={"calls": 1000, "warm_up": 100},
@@ -308,9 +373,10 @@ MEASURES: Mapping[str, Measure] = {
     "generator": Measure(
         title="One generator, all of whose outputs are delivered",
         peers={
-            JOBWIRE: Plan(7, {"outputs": 40_000}),
-            SQLITE: Plan(7, {"outputs": 40_000}),
-            GRADIO: Plan(5, {"outputs": 4000}),
+            JOBWIRE: Plan(5, {"outputs": 40_000}),
+            SQLITE: Plan(5, {"outputs": 40_000}),
+            SQLITE_NORMAL: Plan(5, {"outputs": 40_000}),
+            GRADIO: Plan(2, {"outputs": 4000}),
         },
         figures=(OUTPUTS, DELIVERED, OUTPUT_CPU, SHARE, LOST),
         targets=[
@@ -324,57 +390,83 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "idle": Measure(
         title="A server with nothing to do, after 50 jobs",
-        peers={JOBWIRE: Plan(2), GRADIO: Plan(1)},
+        peers={JOBWIRE: Plan(1), SQLITE: Plan(1), GRADIO: Plan(1)},
         figures=(IDLE,),
         targets=[Target(IDLE, JOBWIRE, "median", 0.19)],
         kind="idle",
-        arguments={"seconds": 60.0, "waiting": 0},
+        arguments={"seconds": 20.0, "waiting": 0},
         reference=GRADIO,
     ),
     "idle-50": Measure(
         title="50 sessions wait for a job each, with open streams, and nothing moves",
-        peers={JOBWIRE: Plan(3), GRADIO: Plan(3)},
+        peers={JOBWIRE: Plan(1), SQLITE: Plan(1), GRADIO: Plan(1)},
         figures=(IDLE,),
         targets=(),
         kind="idle",
-        arguments={"seconds": 60.0, "waiting": 50},
+        arguments={"seconds": 20.0, "waiting": 50},
         reference=GRADIO,
     ),
     "memory": Measure(
-        title="Resident memory as jobs go by, in bursts from 20 new sessions each",
+        title="Resident memory and size of the store as jobs go by, in bursts from 20 new "
+        f"sessions each, with results that are kept for {RESULT_TTL} s; later is after all of "
+        "them have expired, and 20 % more jobs have gone by",
         peers={
-            JOBWIRE: Plan(2, {"jobs": 100_000, "burst": 1000}),
-            SQLITE: Plan(2, {"jobs": 100_000, "burst": 1000}),
-            GRADIO: Plan(1, {"jobs": 4000, "burst": 100}),
+            JOBWIRE: Plan(1, {"jobs": 100_000, "burst": 1000, "later": 20_000}),
+            SQLITE: Plan(1, {"jobs": 100_000, "burst": 1000, "later": 20_000}),
+            GRADIO: Plan(1, {"jobs": 2000, "burst": 100, "later": 400}),
         },
-        figures=(JOBS, *RSS, GROWTH, GROWTH_PER_JOB, LOST),
-        targets=[Target(GROWTH, JOBWIRE, "worst", 3), Target(LOST, JOBWIRE, "total", 0)],
+        figures=(
+            JOBS,
+            *RSS,
+            LATER,
+            GROWTH,
+            GROWTH_PER_JOB,
+            *STORE_SIZES,
+            STORE_GROWTH,
+            LOST,
+        ),
+        targets=[
+            Target(GROWTH, JOBWIRE, "worst", 3),
+            Target(GROWTH, SQLITE, "worst", 3),
+            Target(STORE_GROWTH, SQLITE, "worst", 1.5),
+            Target(LOST, JOBWIRE, "total", 0),
+            Target(LOST, SQLITE, "total", 0),
+        ],
         kind="memory",
-        arguments={"sessions": 20, "limit": 60.0},
+        arguments={"sessions": 20, "limit": 60.0, "result_ttl": RESULT_TTL},
+        wants=["store"],
         limit=400.0,
         reference=GRADIO,
     ),
-    "resume": Measure(
-        title="A stream that missed 10,000 outputs and comes back",
-        peers={SQLITE: Plan(5, {"outputs": 10_000})},
-        figures=(FIRST, MISSED, DELIVERED),
-        targets=[
-            Target(FIRST, SQLITE, "median", 200),
-            Target(MISSED, SQLITE, "median", 50_000, at_most=False),
-            Target(DELIVERED, SQLITE, "worst", 100, at_most=False),
-        ],
-        kind="resume",
+    "resume": _resume(
+        "A stream that missed one job's 10,000 outputs, and comes back",
+        {"jobs": 1, "outputs": 10_000},
+    ),
+    "resume-jobs": _resume(
+        "A stream that missed all of 5,000 jobs without outputs", {"jobs": 5000, "outputs": 0}
+    ),
+    "resume-disk": _resume(
+        "A stream that missed one job's 10,000 outputs, and comes back to the next server",
+        {"jobs": 1, "outputs": 10_000, "times": 1},
+        wants=["server"],
+    ),
+    "resume-jobs-disk": _resume(
+        "A stream that missed all of 5,000 jobs, and comes back to the next server",
+        {"jobs": 5000, "outputs": 0, "times": 1},
+        wants=["server"],
     ),
     "restart": Measure(
-        title="Killed with 100,000 jobs waiting, until the next server answers",
+        title="Killed with 100,000 jobs waiting, until the next server has done a new job",
         peers={SQLITE: Plan(2, {"jobs": 100_000})},
-        figures=(RESTART, KEPT, STORE_SIZE, RESTARTED_RSS),
+        figures=(QUEUED, READY, RESTART, RESTART_CPU, ENDED, STORE_SIZE, RESTARTED_RSS, LOST),
         targets=[
             Target(RESTART, SQLITE, "worst", 2),
-            Target(KEPT, SQLITE, "worst", 100_000, at_most=False),
+            Target(ENDED, SQLITE, "worst", 100, at_most=False),
         ],
         kind="restart",
-        limit=300.0,
+        wants=["store", "server"],
+        environment=KEPT_LONG,
+        limit=600.0,
     ),
     "plain": _plain(
         "The plain request, POST and answer, one at a time",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ import subprocess
 import time
 import uuid
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psutil  # type: ignore[import-untyped]
 import uvloop
@@ -21,6 +24,12 @@ from measuring import Stopwatch, Values, run
 
 SENDERS = 32
 """Connections that jobs are sent on; at most one request is under way on each."""
+
+CROWD = 256
+"""The same where so many jobs are queued that how long it takes is not to be waited for."""
+
+RESTART_LIMIT = 120.0
+"""Seconds in which a server has to come back."""
 
 
 class Load(Stopwatch):
@@ -232,94 +241,233 @@ async def idle(url: str, pid: int, seconds: float, waiting: int) -> Values:
     return load.shares()
 
 
-async def memory(url: str, pid: int, jobs: int, burst: int, sessions: int, limit: float) -> Values:
-    """The server's resident memory as jobs go by, in bursts, each with new sessions."""
+async def memory(
+    url: str,
+    pid: int,
+    jobs: int,
+    burst: int,
+    sessions: int,
+    limit: float,
+    store: str,
+    result_ttl: float,
+    later: int,
+) -> Values:
+    """The server's resident memory, and the size of its store, as jobs go by, in bursts, each
+    with new sessions; and again when all of them have been forgotten and others went by."""
     server, target = psutil.Process(pid), Target(url)
     await target.read_config()
-    rss = []
+    rss, sizes = [], []
     lost: Counter[str] = Counter()
-    start = time.perf_counter()
-    for _ in range(jobs // burst):
-        done, _, _ = await _echo(target, server, burst, sessions, limit, gated=False)
-        lost += done.lost
-        rss.append(_rss(server))
-    return {"rss": rss, "jobs": jobs, "seconds": time.perf_counter() - start, "lost": dict(lost)}
 
-
-async def resume(url: str, pid: int, outputs: int) -> Values:
-    """A stream that missed all outputs of a job: until the first is there, and from then on."""
-    target = Target(url)
-    await target.read_config()
-    session, sender = uuid.uuid4().hex, await target.connect()
-    _, body = await fetch(sender, target.join("count", [outputs], session))
-    job = json.loads(body)["event_id"]
-    while b'"completed"' not in body:
-        _, body = await fetch(sender, target.get(f"/gradio_api/jobs/{job}"))
-        await asyncio.sleep(0.05)
-    reader = await target.connect()
-    path = f"/gradio_api/queue/data?session_hash={session}&after=0"
-    parts: list[bytes] = []
-    times: list[float] = []
-    ended = asyncio.get_running_loop().create_future()
-
-    def receive(data: bytes) -> None:
-        parts.append(data)
-        times.append(time.perf_counter())
+    async def run(count: int) -> None:
+        for _ in range(count // burst):
+            done, _, _ = await _echo(target, server, burst, sessions, limit, gated=False)
+            lost.update(done.lost)
+            rss.append(_rss(server))
+            sizes.append(_store_size(store))
 
     start = time.perf_counter()
-    reader.send(target.get(path), receive, ended.set_result)
-    await asyncio.wait_for(ended, 60)
-    events = b"".join(parts).count(b'"seq":')
+    await run(jobs)
+    seconds = time.perf_counter() - start
+    seen = {"rss": rss[:], "sizes": sizes[:]}
+    await asyncio.sleep(result_ttl + 2)
+    await run(later)
     return {
-        "first": times[0] - start,
-        "rate": events / (times[-1] - start),
-        "delivered": events / (outputs + 2),
+        **seen,
+        "later_rss": rss[-1],
+        "later_size": sizes[-1],
+        "jobs": jobs,
+        "seconds": seconds,
+        "lost": dict(lost),
     }
 
 
-async def restart(
-    url: str, pid: int, jobs: int, command: list[str], folder: str, ready: str
+def _store_size(store: str) -> int:
+    """Return the bytes of a store, its logs and notes; 0 if there is none."""
+    path = Path(store)
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*") if file.is_file())
+
+
+async def resume(
+    url: str,
+    pid: int,
+    jobs: int,
+    outputs: int,
+    times: int,
+    server: dict[str, Any] | None = None,
 ) -> Values:
-    """A server that is killed with many jobs waiting, until it answers again, and runs them."""
+    """A stream that missed all that some jobs told, and comes back, a few times over.
+
+    With ``server``, it is killed first and started again, so that nothing is in its memory.
+    """
+    target = Target(url)
+    await target.read_config()
+    session = uuid.uuid4().hex
+    name, value = ("count", outputs) if outputs else ("echo", "text")
+    senders = await _open(target, min(SENDERS, jobs))
+    accepted = await _send(senders, [target.join(name, [value], session)] * jobs)
+    await _all_ended(senders, target, accepted)
+    async with _started_again(server, pid, target) as again:
+        first, rates, events = [], [], 0
+        with Load(psutil.Process(again.pid)) as load:
+            for _ in range(times):
+                start = time.perf_counter()
+                reader = await _read(target, f"{session}&after=0")
+                first.append(reader.first - start)
+                rates.append(reader.events / (reader.last - start))
+                events += reader.events
+    return {
+        "first": statistics.median(first),
+        "rate": statistics.median(rates),
+        "delivered": events / (times * jobs * (outputs + 2)),
+        "server_cpu": load.server_seconds / events,
+        **load.shares(),
+    }
+
+
+async def restart(url: str, pid: int, jobs: int, store: str, server: dict[str, Any]) -> Values:
+    """A server that is killed with many jobs waiting, until a new job on the next one has
+    ended; then, whether all of the others end, too."""
     target = Target(url)
     await target.read_config()
     await _call(target, target.join("gate", [], "warden"))
-    texts = [f"job {number}" for number in range(jobs)]
-    senders = await _open(target, 64)
-    requests = iter([target.join("echo", [text], "crowd") for text in texts])
+    senders = await _open(target, CROWD)
+    with Load(psutil.Process(pid)) as joining:
+        await _send(
+            senders, [target.join("echo", [f"job {number}"], "crowd") for number in range(jobs)]
+        )
+    size = _store_size(store)
+    async with _started_again(server, pid, target) as again:
+        (session,) = await _open_sessions(target, 1)
+        burst = Burst(target, "echo", ["new"], ["new"], [session])
+        burst.start(await _open(target, 1))
+        await burst.wait(RESTART_LIMIT)
+        answered = time.perf_counter()
+        process = psutil.Process(again.pid)
+        cpu, rss = _cpu_seconds(process), _rss(process)
+        await session.close()
+        burst.check()
+        left = await _read(target, "crowd&after=0")
+    return {
+        "join_rate": jobs / joining.seconds,
+        "ready": again.ready - again.start,
+        "restart": answered - again.start,
+        "server_cpu": cpu,
+        "rss": rss,
+        "ended": left.completed / jobs,
+        "size": size,
+        "lost": dict(burst.lost),
+    }
+
+
+async def _send(senders: Sequence[Connection], requests: Sequence[bytes]) -> list[str]:
+    """Have jobs accepted; return their ids."""
+    left = iter(requests)
+    accepted: list[str] = []
 
     async def send(connection: Connection) -> None:
-        for request in requests:
+        for request in left:
             status, body = await fetch(connection, request)
             assert status == 200, body
+            accepted.append(json.loads(body)["event_id"])
 
     await asyncio.gather(*map(send, senders))
-    store = os.path.join(folder, command[-1].removeprefix("sqlite:").partition("?")[0])
-    size = os.stat(store).st_size
+    return accepted
+
+
+async def _all_ended(senders: Sequence[Connection], target: Target, jobs: Sequence[str]) -> None:
+    left = iter(jobs)
+
+    async def ask(connection: Connection) -> None:
+        for job in left:
+            request = target.get(f"/gradio_api/jobs/{job}")
+            while True:
+                _, body = await fetch(connection, request)
+                if b'"completed"' in body:
+                    break
+                await asyncio.sleep(0.01)
+
+    await asyncio.gather(*map(ask, senders))
+
+
+class _Reader:
+    """Counts the events of a stream as they come, and does nothing else with them."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.completed = 0
+        self.first = self.last = 0.0
+        self.ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._rest = b""
+
+    def receive(self, data: bytes) -> None:
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
+        # What is cut, as chunks are anywhere, is counted with what follows.
+        data = self._rest + data
+        end = data.rfind(b"\n\n") + 2
+        if end < 2:
+            end = 0
+        self.events += data.count(b'"seq":', 0, end)
+        self.completed += data.count(b'"process_completed"', 0, end)
+        self._rest = data[end:]
+
+
+async def _read(target: Target, session: str) -> _Reader:
+    """Read a session's stream to its end."""
+    reader = _Reader()
+    connection = await target.connect()
+    connection.send(target.stream(session), reader.receive, reader.ended.set_result)
+    status = await asyncio.wait_for(reader.ended, RESTART_LIMIT)
+    assert status == 200, status
+    connection.close()
+    return reader
+
+
+class _Again(NamedTuple):
+    """A server that was started again: its process, when that was, and when it answered."""
+
+    pid: int
+    start: float
+    ready: float
+
+
+@contextlib.asynccontextmanager
+async def _started_again(
+    server: dict[str, Any] | None, pid: int, target: Target
+) -> AsyncIterator[_Again]:
+    """Kill a server and start it again; without ``server``, leave it as it is."""
+    if server is None:
+        now = time.perf_counter()
+        yield _Again(pid, now, now)
+        return
     os.kill(pid, signal.SIGKILL)
     start = time.perf_counter()
-    again = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+    again = subprocess.Popen(  # noqa: ASYNC220
+        server["command"],
+        cwd=server["folder"],
+        env=os.environ | server["environment"],
+        stderr=subprocess.DEVNULL,
+    )
     try:
-        while True:
-            try:
-                connection = await target.connect()
-                status, _ = await fetch(connection, target.get(ready))
-                connection.close()
-                if status == 200:
-                    break
-            except OSError:
-                pass
-            assert time.perf_counter() - start < 60
+        while not await _answers(target, "/health"):
+            assert again.poll() is None, "the server ended"
+            assert time.perf_counter() - start < RESTART_LIMIT, "the server does not come back"
             await asyncio.sleep(0.01)
-        seconds = time.perf_counter() - start
-        rss = psutil.Process(again.pid).memory_info().rss
-        connection = await target.connect()
-        _, body = await fetch(connection, target.get("/gradio_api/queue/status"))
-        waiting = json.loads(body)["queue_size"]
-        return {"restart": seconds, "rss": rss, "waiting": waiting, "size": size}
+        yield _Again(again.pid, start, time.perf_counter())
     finally:
         again.kill()
         again.wait()
+
+
+async def _answers(target: Target, path: str) -> bool:
+    try:
+        connection = await target.connect()
+    except OSError:
+        return False
+    status, _ = await fetch(connection, target.get(path))
+    connection.close()
+    return status == 200
 
 
 async def plain(url: str, pid: int, path: str, field: str, calls: int, connections: int) -> Values:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 
 from jobwire import App
 
-app = App(title="bench", result_ttl=5.0)
+app = App(title="bench", result_ttl=float(os.environ.get("RESULT_TTL", "5")))
 opened = threading.Event()
 
 

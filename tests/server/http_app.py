@@ -251,12 +251,17 @@ class Http:
     ) -> http.client.HTTPConnection:
         """Send a request; the answer is still to be read."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
-        if buffer is not None:
-            connection.sock = socket.socket()
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-            connection.sock.settimeout(TIMEOUT)
-            connection.sock.connect((self.host, self.port))
-        connection.request(method, self._path + path, body, {**self._headers, **(headers or {})})
+        with contextlib.ExitStack() as failing:
+            failing.callback(connection.close)
+            if buffer is not None:
+                connection.sock = socket.socket()
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+                connection.sock.settimeout(TIMEOUT)
+                connection.sock.connect((self.host, self.port))
+            connection.request(
+                method, self._path + path, body, {**self._headers, **(headers or {})}
+            )
+            failing.pop_all()
         return connection
 
     def ask(
@@ -266,8 +271,11 @@ class Http:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        with contextlib.closing(self.open(method, path, body, headers)) as connection:
-            response = connection.getresponse()
+        with (
+            contextlib.closing(self.open(method, path, body, headers)) as connection,
+            # It has the socket open, too, until it was read to its end.
+            contextlib.closing(connection.getresponse()) as response,
+        ):
             return Answer(response.status, response.headers, response.read())
 
     def get(self, path: str) -> Answer:
@@ -331,9 +339,13 @@ class Stream:
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self.connection = connection
-        self.response = connection.getresponse()
-        assert self.response.status == 200
-        assert self.response.headers["content-type"].startswith("text/event-stream")
+        try:
+            self.response = connection.getresponse()
+            assert self.response.status == 200
+            assert self.response.headers["content-type"].startswith("text/event-stream")
+        except BaseException:
+            connection.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

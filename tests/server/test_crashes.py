@@ -204,11 +204,6 @@ def test_nothing_is_lost_or_done_twice(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.matrix
 @pytest.mark.timeout(1200)
-# A client that is cut off in the middle of an answer leaves its socket to the collector.
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.parametrize("seed", range(4))
 def test_hundreds_of_crashes(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = survive(100, seed, tmp_path, monkeypatch)

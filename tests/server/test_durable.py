@@ -21,7 +21,7 @@ from urllib.parse import quote
 import pytest
 
 from jobwire.exceptions import QueueFullError
-from jobwire.server.stores.base import StoreError, Ticket
+from jobwire.server.stores.base import JobNotFoundError, StoreError, Ticket
 from jobwire.server.stores.journal import VERSION
 from jobwire.server.stores.sqlite import SqliteStore, marks_of
 from server.conftest import TESTS, Serving
@@ -377,13 +377,49 @@ async def test_long_log_leaves_memory_and_is_read_all_the_same(tmp_path: Path) -
         if number % 500 == 0:
             store.flush()
     store.flush()
-    assert store._entries["a"].held < 2_000_000
+    assert store._entries["a"].tail.held < 2_000_000
     read: list[bytes] = []
     after = 0
     while piece := store.read("a", after).events:
         read += piece
         after = store.read("a", after).numbers[-1]
     assert read == events
+    store.close()
+
+
+async def test_logs_of_a_session_are_read_together(tmp_path: Path) -> None:
+    ids = [f"{number}" for number in range(300)]
+    store = open_store(tmp_path / "jobs.db", result_ttl=600)
+    for id in ids:
+        large = 1000 if id == "7" else 1  # than what is read together
+        session = None if id == "9" else f"{int(id) % 2}"
+        await store.enqueue(Ticket(id, "f", b"", "line", session=session), max_waiting=None)
+        for event in (b"first", b"second" * 50 * large):
+            store.append(id, event + b" of " + id.encode())
+        store.finish(id, b"end")
+    store.flush()
+    logs = {id: store.read(id, max_size=10**6) for id in ids}
+    pieces = {id: store.read(id, log.numbers[0], until=log.numbers[1]) for id, log in logs.items()}
+    store.close()
+
+    store = open_store(tmp_path / "jobs.db", result_ttl=600)
+    assert store._journal is not None
+    statements: list[str] = []
+    store._journal._reader.set_trace_callback(statements.append)
+    assert {id: store.read(id, max_size=10**6) for id in ids[::2]} == {
+        id: logs[id] for id in ids[::2]
+    }
+    assert len(statements) < 10
+    assert {id: store.read(id, max_size=10**6) for id in ids} == logs
+    for id, log in logs.items():
+        assert store.read(id, log.numbers[0], until=log.numbers[1]) == pieces[id]
+    assert store.read("20") == logs["20"]
+    assert store.forget("22")
+    for _ in range(2):
+        assert store.read("20") == logs["20"]
+        with pytest.raises(JobNotFoundError):
+            store.read("22")
+        store.flush()
     store.close()
 
 

@@ -506,14 +506,20 @@ async def test_jobs_of_a_session_that_have_news(bench: Bench) -> None:
     bench.store.finish("ended", b"end")
     bench.store.finish("late", b"end")
 
-    def found(after: int | None) -> list[str]:
-        return bench.store.of_session("s", "u", after=after)
+    def found(after: int | None) -> list[tuple[str, int]]:
+        return list(bench.store.of_session("s", "u", after=after).items())
 
-    assert found(0) == ["ended", "open", "late"]
-    assert found(1) == ["open", "late"]
-    assert found(2) == ["open"]
+    # Each with the number of its first event after that one.
+    assert found(0) == [("ended", 1), ("open", 0), ("late", 2)]
+    assert found(1) == [("open", 0), ("late", 2)]
+    assert found(2) == [("open", 0)]
+    bench.store.append("open", b"event")
+    bench.store.append("open", b"event")
+    assert found(2) == [("open", 3)]
+    assert found(3) == [("open", 4)]
+    assert found(4) == [("open", 0)]
     assert found(None) == []  # nothing is left from before
-    assert bench.store.of_session("unknown", "u", after=0) == []
+    assert bench.store.of_session("unknown", "u", after=0) == {}
     latest = bench.store.latest("u", limit=3)
     assert [each.id for each in latest] == ["other", "untold", "late"]
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 from weakref import WeakValueDictionary
 
@@ -80,6 +80,7 @@ class Channel:
         self._progress: dict[str, None] = {}  # of these, those whose progress changed
         self._waiting: dict[str, tuple[int, int] | None] = {}  # and the rank they were told
         self._units: dict[str, list[ProgressUnit]] = {}  # the progress they were told
+        self._expected: tuple[int | None, Mapping[str, int]] = None, {}
         self._next_rank = 0.0
         self._next_progress = 0.0
 
@@ -123,11 +124,29 @@ class Channel:
         self.streams += 1
         self._told.clear()
         self._units.clear()
+        self._news.clear()
+        self._order.clear()
+        expected_after, firsts = self._expected
+        if expected_after != after:  # it was meant for another stream
+            firsts = {}
+        self._expected = None, {}
         for id in self._jobs:
             self._jobs[id] = after or 0
             self._waiting[id] = None
-            for progress in (False, True):
-                self.notify(id, progress=progress)
+            self.notify(id, progress=False, number=firsts.get(id, 0))
+            self.notify(id, progress=True)
+
+    def expect(self, firsts: Mapping[str, int], *, after: int | None) -> None:
+        """Tell the session of these jobs, too, in the stream that is opened next.
+
+        Args:
+            firsts: By job, the number of its first event after that one: where that is known,
+                its log need not be looked at before its turn. 0 if it is not.
+            after: See `attach`.
+        """
+        self._expected = after, firsts
+        for id in firsts:
+            self.add(id)
 
     def detach(self, *, now: float) -> None:
         """End the stream in the ordinary way: what was told has arrived."""

@@ -308,13 +308,12 @@ class Service:
             return channel
         # What it has been told is forgotten here, but not in the store; nor is what came before
         # a restart.
-        ids = self.store.of_session(hash, username, after=after)
+        firsts = self.store.of_session(hash, username, after=after)
         if channel is None:
-            if not ids:
+            if not firsts:
                 return None
             channel = self.channels.open(hash, username)
-        for id in ids:
-            channel.add(id)
+        channel.expect(firsts, after=after)
         return channel
 
     def job_channel(self, id: str) -> Channel:

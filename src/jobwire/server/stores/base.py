@@ -117,9 +117,14 @@ class Ticket(Struct, frozen=True, gc=False):
     starts: int = 0
     recovered: bool = False
 
-    def is_same_call(self, other: Ticket) -> bool:
-        """Whether another one asks for the same."""
-        return self.endpoint == other.endpoint and self.data == other.data
+    def check_same_call(self, other: Ticket) -> None:
+        """Refuse another one with the same key that asks for something else.
+
+        Raises:
+            KeyReusedError: It does.
+        """
+        if self.endpoint != other.endpoint or self.data != other.data:
+            raise KeyReusedError(self.id)
 
 
 class Events(NamedTuple):
@@ -310,7 +315,7 @@ class Store(Protocol):
         """
         ...
 
-    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> dict[str, int]:
         """Return the jobs that a session's stream tells of, in the order they were accepted.
 
         Args:
@@ -318,6 +323,9 @@ class Store(Protocol):
             user: Whose.
             after: Leave out those that have ended, if no event of them has a greater number.
                 None is all that are left from a server before this one.
+
+        Returns:
+            By job, the number of its first event after that one; 0 if there is none yet.
         """
         ...
 

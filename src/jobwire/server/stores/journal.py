@@ -18,7 +18,10 @@ from msgspec import json
 
 from jobwire.server.stores.base import JobNotFoundError, StoreError, Ticket
 
-__all__ = ("Batch", "Journal", "Stored", "Synchronous")
+__all__ = ("Batch", "Journal", "Log", "Stored", "Synchronous")
+
+Log = tuple[list[bytes], list[int]]
+"""All events of a job that has ended, and their numbers."""
 
 Synchronous = Literal["off", "normal", "full"]
 """What survives a loss of power; `docs/serving.md` says what each level promises."""
@@ -135,6 +138,24 @@ FROM (SELECT number, event FROM events WHERE job = :job AND number > :after
       AND number <= (SELECT number FROM ends) ORDER BY number)
 """
 """One row, and so one step, however many events: see above. They have no line feeds in them."""
+
+_LOGS = """
+WITH page AS (
+    SELECT number, id, sum(size) OVER (ORDER BY number) AS size FROM jobs
+    WHERE session = :session AND state = 2 AND number >= :number
+    ORDER BY number LIMIT :count
+), chosen AS (
+    SELECT number, id FROM page WHERE size <= :size
+)
+SELECT
+    group_concat(job),
+    group_concat(number),
+    CAST(group_concat(event, x'0a') AS BLOB),
+    (SELECT json_group_object(number, id) FROM chosen)
+FROM (SELECT job, events.number AS number, event FROM chosen CROSS JOIN events
+      ON job = chosen.number ORDER BY job, events.number)
+"""
+"""Likewise, of several jobs."""
 
 _STORED = f"number, state, turn, last, size, ended, {_TICKET}"
 
@@ -366,10 +387,36 @@ class Journal:
         )
         return bytes(found.fetchone()[0])
 
+    def logs(self, number: int, session: str, count: int, max_size: int) -> dict[str, Log]:
+        """Return the logs of a session's jobs that have ended, by id, from one of them on.
+
+        Args:
+            number: That job's.
+            session: The session.
+            count: How many jobs, at most.
+            max_size: Bytes of all of them, at most.
+        """
+        found = self._reader.execute(
+            _LOGS,
+            {"number": number, "session": _text(session), "count": count, "size": max_size},
+        )
+        jobs, numbers, events, ids = found.fetchone()
+        if jobs is None:
+            return {}
+        by_job: dict[str, Log] = {job: ([], []) for job in json.decode(ids)}
+        for job, event, number in zip(
+            jobs.split(","), bytes(events).split(b"\n"), numbers.split(","), strict=True
+        ):
+            log = by_job[job]
+            log[0].append(event)
+            log[1].append(int(number))
+        return {id: by_job[job] for job, id in json.decode(ids).items()}
+
     def of_session(
         self, session: str, user: str | None, *, after: int, before: int | None
-    ) -> list[str]:
-        """Return the ids of a session's jobs that are not over, or ended after an event.
+    ) -> list[tuple[str, int]]:
+        """Return a session's jobs that are not over, or ended after an event: their ids, and
+        the numbers of their first events after that one, 0 where there is none yet.
 
         Args:
             session: The session.
@@ -378,11 +425,18 @@ class Journal:
             before: Only jobs with a smaller number; None is all.
         """
         found = self._reader.execute(
-            "SELECT json_group_array(id) FROM (SELECT id FROM jobs WHERE session = ? AND user IS ? "
-            "AND told AND number < ? AND (state < 2 OR last > ?) ORDER BY number)",
-            [_text(session), _text(user), _NUMBERS if before is None else before, after],
+            "SELECT json_group_array(json_array(id, first)) FROM (SELECT id, (SELECT "
+            "coalesce(min(events.number), 0) FROM events WHERE job = jobs.number AND "
+            "events.number > :after) AS first FROM jobs WHERE session = :session AND user IS :user "
+            "AND told AND number < :before AND (state < 2 OR last > :after) ORDER BY number)",
+            {
+                "session": _text(session),
+                "user": _text(user),
+                "before": _NUMBERS if before is None else before,
+                "after": after,
+            },
         )
-        return json.decode(found.fetchone()[0], type=list[str])
+        return json.decode(found.fetchone()[0], type=list[tuple[str, int]])
 
     def latest(self, user: str | None, *, everybody: bool, limit: int) -> list[Stored]:
         """Return the latest jobs, the newest first."""

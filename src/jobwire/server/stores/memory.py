@@ -11,25 +11,20 @@ from threading import RLock
 
 from msgspec.structs import replace
 
-from jobwire.exceptions import QueueFullError
 from jobwire.server.line import Place
 from jobwire.server.stores.base import (
     Events,
     FileIndex,
     JobNotFoundError,
-    KeyReusedError,
-    LogFullError,
     Position,
     Ticket,
     Wake,
     first_number,
 )
-from jobwire.server.stores.waiting import Lines
+from jobwire.server.stores.logs import check_log, cut
+from jobwire.server.stores.waiting import Lines, check_size
 
-__all__ = ("OUTCOME_SIZE", "MemoryStore", "cut")
-
-OUTCOME_SIZE = 256 * 1024
-"""Bytes that a log may be too long by with a job's outcome: a failure can always be told."""
+__all__ = ("MemoryStore",)
 
 
 class _Entry:
@@ -116,8 +111,7 @@ class MemoryStore:
     async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
         with self._lock:
             if ticket.key is not None and (id := self._keys.get(ticket.key)) is not None:
-                if not self._entries[id].ticket.is_same_call(ticket):
-                    raise KeyReusedError(id)
+                self._entries[id].ticket.check_same_call(ticket)
                 return id
             self._lines.check_room(max_waiting)
             self._make_room(len(ticket.data))
@@ -156,8 +150,7 @@ class MemoryStore:
             entry = self._entry(id)
             if entry.ended:
                 return False
-            if entry.size + len(event) > self._max_log_size:
-                raise LogFullError(self._max_log_size)
+            check_log(entry.size, event, limit=self._max_log_size)
             self._add(entry, event)
         return True
 
@@ -166,8 +159,7 @@ class MemoryStore:
             entry = self._entry(id)
             if entry.ended:
                 return False
-            if entry.size + len(event) > self._max_log_size + OUTCOME_SIZE:
-                raise LogFullError(self._max_log_size)
+            check_log(entry.size, event, limit=self._max_log_size, outcome=True)
             self._size -= entry.data_size
             entry.data_size = 0
             # Who has a key may come again with the same call, to be compared with this one.
@@ -199,15 +191,18 @@ class MemoryStore:
             entry = self._entry(id)
             return (entry.numbers[-1], entry.events[-1]) if entry.ended else None
 
-    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> dict[str, int]:
         if after is None:
-            return []
+            return {}
         with self._lock:
-            found: list[str] = []
+            found: dict[str, int] = {}
             for id in self._sessions.get((user, session), ()):
                 entry = self._entries[id]
-                if not entry.ended or entry.numbers[-1] > after:
-                    found.append(id)
+                index = bisect_right(entry.numbers, after)
+                if index < len(entry.numbers):
+                    found[id] = entry.numbers[index]
+                elif not entry.ended:
+                    found[id] = 0
             return found
 
     def latest(self, user: str | None, *, limit: int) -> list[Ticket]:
@@ -249,11 +244,7 @@ class MemoryStore:
             return
         while self._size + size > self._max_size and self._ended:
             self._forget(self._ended.popleft()[1])
-        if self._size + size > self._max_size:
-            raise QueueFullError(
-                f"Queue is full. Max size is {self._max_size} bytes and size is {self._size}.",
-                status=503,
-            )
+        check_size(self._size, size, self._max_size)
 
     def _forget(self, id: str) -> None:
         entry = self._entries.pop(id)
@@ -273,39 +264,3 @@ class MemoryStore:
             return self._entries[id]
         except KeyError:
             raise JobNotFoundError(event_id=id) from None
-
-
-def cut(
-    events: list[bytes],
-    numbers: list[int],
-    visible: int,
-    ended: bool,
-    after: int,
-    until: int | None,
-    max_size: int,
-) -> Events:
-    """Return the piece of a log that a reader wants.
-
-    Args:
-        events: The log.
-        numbers: The events' numbers.
-        visible: How many of them may be read.
-        ended: The last of these is the outcome.
-        after: See `Store.read`, as for the rest.
-        until: Likewise.
-        max_size: Likewise.
-    """
-    start = bisect_right(numbers, after, 0, visible) if after else 0
-    stop = visible
-    if until is not None and (not visible or numbers[visible - 1] > until):
-        stop = bisect_right(numbers, until, start, visible)
-    end, size = start, 0
-    while end < stop and (end == start or size < max_size):
-        size += len(events[end])
-        end += 1
-    return Events(
-        events[start:end],
-        ended and end == visible,
-        numbers[start:end],
-        numbers[end] if end < visible else 0,
-    )

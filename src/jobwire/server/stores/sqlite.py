@@ -10,46 +10,45 @@ In memory stay the jobs that have no outcome and what was read or written lately
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import sqlite3
 import threading
 import time
-from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from msgspec.structs import replace
 
-from jobwire.exceptions import QueueFullError
-from jobwire.server.line import Place
 from jobwire.server.stores.base import (
     Events,
     FileIndex,
     JobNotFoundError,
-    KeyReusedError,
-    LogFullError,
     Position,
     StoreError,
     Ticket,
     Wake,
     first_number,
 )
+from jobwire.server.stores.commits import Commits, Pending
+from jobwire.server.stores.entries import Entry, Tail, answer
 from jobwire.server.stores.journal import (
     ENDED,
     NUMBERS_AT_ONCE,
     STARTED,
     Batch,
     Journal,
+    Log,
     Stored,
     Synchronous,
 )
+from jobwire.server.stores.logs import check_log, cut
 from jobwire.server.stores.marks import Marks
-from jobwire.server.stores.memory import OUTCOME_SIZE, cut
-from jobwire.server.stores.waiting import Lines
+from jobwire.server.stores.waiting import Lines, check_size
 
 __all__ = ("SqliteStore", "files_of", "marks_of")
 
@@ -59,11 +58,11 @@ CACHE_SIZE = 32 * 1024 * 1024
 CACHE_COUNT = 10_000
 """Jobs that have ended that stay in memory."""
 
-TAIL_SIZE = 1024 * 1024
-"""Bytes of a running job's log that stay in memory."""
+AHEAD_COUNT = 128
+"""Jobs whose logs are read together, if they are of one session and not in memory."""
 
-MAX_PENDING_SIZE = 32 * 1024 * 1024
-"""Bytes that wait to be written, before threads that write more have to wait."""
+AHEAD_SIZE = 128 * 1024
+"""Bytes of them."""
 
 MAX_DATA_SIZE = 4096
 """Bytes of a waiting job's arguments that are read when the store is opened."""
@@ -71,13 +70,7 @@ MAX_DATA_SIZE = 4096
 MAX_BATCH = 1000
 """Jobs that may be claimed together."""
 
-FLUSH_TIMEOUT = 5.0
-"""Seconds for which `SqliteStore.flush` waits for the disk."""
-
 EXPIRED_AT_ONCE = 10_000
-
-RETRY_INTERVAL = 0.5
-"""Seconds after which what could not be written is tried again."""
 
 _logger = logging.getLogger("jobwire.server")
 
@@ -90,44 +83,6 @@ def marks_of(path: Path) -> Path:
 def files_of(path: Path) -> Path:
     """Return the directory beside a store where its files lie."""
     return path.with_name(f"{path.name}-files")
-
-
-class _Entry:
-    __slots__ = (
-        "data_size", "dropped", "ended", "events", "held", "number", "numbers", "place", "ready",
-        "settled", "size", "ticket", "visible", "waiters",
-    )  # fmt: skip
-
-    def __init__(self, ticket: Ticket, number: int) -> None:
-        self.ticket = ticket
-        self.data_size = len(ticket.data or b"")
-        self.number = number
-        self.place: Place | None = None
-        self.ready = False  # it is accepted
-        self.waiters: list[asyncio.Future[None]] = []  # until then
-        self.events: list[bytes] = []  # the end of its log
-        self.numbers: list[int] = []
-        self.dropped = 0  # the number of the last event that is not in memory
-        self.visible = 0  # how many of those in memory are written
-        self.held = 0  # bytes of them
-        self.size = 0  # bytes of its whole log
-        self.ended = False
-        self.settled = False  # its outcome is written
-
-
-class _Pending(Batch):
-    """A batch, and what is to be done when it is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.accepted: list[_Entry] = []
-        self.touched: dict[_Entry, int] = {}
-        """Jobs with new events, and the number of the last one."""
-        self.slots: list[int] = []
-        """Of the marks that are not needed any more."""
-        self.dead: list[str] = []
-        self.size = 0
-        self.is_empty = True
 
 
 class SqliteStore:
@@ -164,14 +119,16 @@ class SqliteStore:
         self._max_size = max_size
         self._synchronous: Synchronous = synchronous
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
-        self._keys: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
+        self._keys: dict[str, Entry] = {}
         self._lines = Lines()
         self._interrupted: list[Ticket] = []
-        self._cached: OrderedDict[str, _Entry] = OrderedDict()  # of those that have ended
+        self._cached: OrderedDict[str, Entry] = OrderedDict()  # of those that have ended
         self._cached_size = 0
         self._ending: dict[str, float] = {}  # not written yet, and when they ended
         self._dead: set[str] = set()  # forgotten, but not in the database yet
+        self._ahead: Mapping[str, Log] = {}  # what is likely to be read next of the database
+        self._forgotten = 0  # how many
         self._expired: list[str] = []
         self._last_job = 0
         self._first_job = 0  # of this server
@@ -181,15 +138,9 @@ class SqliteStore:
         self._on_news: Wake = lambda news, last: None
         self._lock = threading.Lock()
         self._reading = _Reading(path)  # taken after the other one, if both
-        self._changed = threading.Condition(self._lock)
-        self._written = threading.Condition(self._lock)
-        self._pending = _Pending()
-        self._writing = False
-        self._failing: StoreError | None = None
-        self._closing = False
+        self._commits = Commits(path, self._lock, on_commit=self._show, on_refusal=self._refuse)
         self._journal: Journal | None = None
         self._marks: Marks | None = None
-        self._thread: threading.Thread | None = None
 
     # -- beginning and end --------------------------------------------------------------
 
@@ -202,7 +153,8 @@ class SqliteStore:
         try:
             self._journal = Journal(self._path, synchronous=self._synchronous)
             try:
-                self._recover(self._journal, self._marks, groups)
+                with _without_collector():
+                    self._recover(self._journal, self._marks, groups)
             except BaseException:
                 self._journal.close()
                 raise
@@ -216,8 +168,7 @@ class SqliteStore:
             self._marks.close()
             raise
         on_news({}, self._last_event)  # of what there is already, nobody else will tell
-        self._thread = threading.Thread(target=self._work, name="jobwire-store", daemon=True)
-        self._thread.start()
+        self._commits.start(self._journal)
 
     def _recover(self, journal: Journal, marks: Marks, groups: Mapping[str, str]) -> None:
         marked = marks.read()
@@ -226,15 +177,13 @@ class SqliteStore:
             ticket = stored.ticket
             if (group := groups.get(ticket.endpoint, ticket.group)) != ticket.group:
                 ticket = replace(ticket, group=group)
-            entry = _Entry(ticket, stored.number)
-            entry.ready = True
-            entry.data_size = stored.size
+            entry = Entry(ticket, stored.number, stored.size, ready=True)
             self._entries[ticket.id] = entry
             if ticket.key is not None:
                 self._keys[ticket.key] = entry
             if ticket.starts:
                 entry.size = journal.log_size(stored.number)
-                entry.dropped = journal.reserved()
+                entry.tail = Tail(journal.reserved())
             if stored.state == STARTED or stored.number in marked:
                 if stored.state != STARTED:
                     batch.started.append(stored.number)
@@ -252,13 +201,10 @@ class SqliteStore:
 
     def close(self) -> None:
         with self._lock:
-            if self._closing:
+            if self._commits.closing:
                 return
-            self._closing = True
-            self._changed.notify_all()
-            self._written.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+            self._commits.close()
+        self._commits.join()
         with self._lock, self._reading:
             self._entries.clear()
             self._keys.clear()
@@ -269,12 +215,7 @@ class SqliteStore:
                 self._marks.close()
 
     def flush(self) -> None:
-        deadline = time.monotonic() + FLUSH_TIMEOUT
-        with self._lock:
-            while not self._closing and (self._writing or not self._pending.is_empty):
-                if (left := deadline - time.monotonic()) <= 0:
-                    return  # the disk is full
-                self._written.wait(left)
+        self._commits.flush()
 
     def interrupted(self) -> list[Ticket]:
         interrupted, self._interrupted = self._interrupted, []
@@ -289,7 +230,7 @@ class SqliteStore:
     async def enqueue(self, ticket: Ticket, *, max_waiting: int | None) -> str:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
-            if self._closing:
+            if self._commits.closing:
                 raise StoreError("the store is closed")
             known = None if ticket.key is None else self._find_key(ticket.key, ticket)
             if known is not None:
@@ -302,11 +243,11 @@ class SqliteStore:
                 entry = self._accept(ticket)
             if entry.ready:
                 return entry.ticket.id
-            entry.waiters.append(waiter)
+            entry.waiters = [*(entry.waiters or ()), waiter]
         await waiter
         return entry.ticket.id
 
-    def _find_key(self, key: str, ticket: Ticket) -> _Entry | str | None:
+    def _find_key(self, key: str, ticket: Ticket) -> Entry | str | None:
         entry = self._keys.get(key)
         if entry is None:
             with self._reading:
@@ -316,21 +257,21 @@ class SqliteStore:
             known = stored.ticket
         else:
             known = self._whole(entry)
-        if not known.is_same_call(ticket):
-            raise KeyReusedError(known.id)
+        known.check_same_call(ticket)
         return entry or known.id
 
-    def _accept(self, ticket: Ticket) -> _Entry:
+    def _accept(self, ticket: Ticket) -> Entry:
         self._last_job += 1
-        entry = self._entries[ticket.id] = _Entry(ticket, self._last_job)
+        size = len(ticket.data)
+        entry = self._entries[ticket.id] = Entry(ticket, self._last_job, size, ready=False)
         place = self._lines.join(entry)
-        self._size += len(ticket.data)
+        self._size += size
         if ticket.key is not None:
             self._keys[ticket.key] = entry
-        pending = self._pending
+        pending = self._commits.pending
         pending.add_job(entry.number, ticket, turn=place[1])
         pending.accepted.append(entry)
-        self._add(len(ticket.data) + len(ticket.caller))
+        self._commits.add(size + len(ticket.caller))
         return entry
 
     def requeue(self, id: str) -> None:
@@ -339,21 +280,21 @@ class SqliteStore:
             if entry is None:
                 raise JobNotFoundError(event_id=id)
             self._lines.rejoin(entry, turn=0)
-            self._pending.requeued.append(entry.number)
-            self._add(0)
+            self._commits.pending.requeued.append(entry.number)
+            self._commits.add(0)
 
     def claim(self, group: str) -> list[Ticket]:
         with self._lock:
             # If so many were started that could not be noted, the disk is full.
-            if self._closing or self._marks is None or self._marks.room < MAX_BATCH:
+            if self._commits.closing or self._marks is None or self._marks.room < MAX_BATCH:
                 return []
             taken: list[Any] = self._lines.take(group)
             for entry in taken:
-                self._pending.slots.append(self._marks.set(entry.number))
-                self._pending.started.append(entry.number)
+                self._commits.pending.slots.append(self._marks.set(entry.number))
+                self._commits.pending.started.append(entry.number)
                 entry.ticket = self._whole(entry)
             if taken:
-                self._add(0)
+                self._commits.add(0)
             return [entry.ticket for entry in taken]
 
     def withdraw(self, id: str) -> bool:
@@ -373,12 +314,11 @@ class SqliteStore:
 
     def append(self, id: str, event: bytes) -> bool:
         with self._lock:
-            self._throttle()
+            self._commits.throttle()
             entry = self._unended(id)
             if entry is None:
                 return False
-            if entry.size + len(event) > self._max_log_size:
-                raise LogFullError(self._max_log_size)
+            check_log(entry.size, event, limit=self._max_log_size)
             self._add_event(entry, event)
         return True
 
@@ -387,8 +327,7 @@ class SqliteStore:
             entry = self._unended(id)
             if entry is None:
                 return False
-            if entry.size + len(event) > self._max_log_size + OUTCOME_SIZE:
-                raise LogFullError(self._max_log_size)
+            check_log(entry.size, event, limit=self._max_log_size, outcome=True)
             entry.ended = True
             self._add_event(entry, event)
             size = entry.size
@@ -398,47 +337,55 @@ class SqliteStore:
             else:
                 size += entry.data_size
             now = self._ending[id] = self._clock()
-            self._pending.ended.append((entry.number, now, self._last_event, size))
+            self._commits.pending.ended.append((entry.number, now, self._last_event, size))
         return True
 
-    def _add_event(self, entry: _Entry, event: bytes) -> None:
+    def _add_event(self, entry: Entry, event: bytes) -> None:
         self._last_event += 1
-        pending = self._pending
+        pending = self._commits.pending
         if self._last_event > self._reserved:
             self._reserved = self._last_event + NUMBERS_AT_ONCE
             pending.reserved = self._reserved
-        entry.events.append(event)
-        entry.numbers.append(self._last_event)
-        entry.size += len(event)
-        entry.held += len(event)
+        entry.add(self._last_event, event)
         self._size += len(event)
         pending.events.append((entry.number, self._last_event, event))
         pending.touched[entry] = self._last_event
-        self._add(len(event))
+        self._commits.add(len(event))
 
     def read(
         self, id: str, after: int = 0, *, until: int | None = None, max_size: int = 256 * 1024
     ) -> Events:
         with self._lock:
             entry = self._entries.get(id)
-            if entry is not None and after >= entry.dropped:
-                ended = entry.settled
-                return cut(
-                    entry.events, entry.numbers, entry.visible, ended, after, until, max_size
-                )
+            if entry is not None and (found := entry.read(after, until, max_size)) is not None:
+                return found
+            if (log := self._ahead.get(id)) is not None:
+                return cut(*log, len(log[0]), True, after, until, max_size)
             if entry is None or entry.settled:
                 number, ended = None, True
             else:
                 number, ended = entry.number, False
             if id in self._dead:
                 raise JobNotFoundError(event_id=id)
+            # What was forgotten meanwhile, or is in the database yet, must not be kept.
+            forgotten = -1 if self._dead else self._forgotten
+        ahead: Mapping[str, Log] = {}
         with self._reading:
             journal = self._open_journal(id)
             if number is None:
                 stored = journal.find(id)
                 number, ended = stored.number, stored.state == ENDED
-            events, numbers, following = journal.events(number, after, until, max_size)
-        return Events(events, ended and not following, numbers, following)
+                if ended and stored.ticket.session is not None and stored.size <= AHEAD_SIZE:
+                    # A stream that comes back reads its jobs one after the other.
+                    ahead = journal.logs(number, stored.ticket.session, AHEAD_COUNT, AHEAD_SIZE)
+            if id not in ahead:
+                events, numbers, following = journal.events(number, after, until, max_size)
+                return Events(events, ended and not following, numbers, following)
+        with self._lock:
+            if forgotten == self._forgotten:
+                self._ahead = ahead
+        log = ahead[id]
+        return cut(*log, len(log[0]), True, after, until, max_size)
 
     def ticket(self, id: str) -> Ticket:
         with self._lock:
@@ -449,19 +396,19 @@ class SqliteStore:
     def outcome(self, id: str) -> tuple[int, bytes] | None:
         with self._lock:
             if (entry := self._entries.get(id)) is not None:
-                return (entry.numbers[-1], entry.events[-1]) if entry.settled else None
+                return entry.outcome()
         stored = self._stored(id)
         if stored.state != ENDED:
             return None
         with self._reading:
             return stored.last, self._open_journal(id).event(stored.number, stored.last)
 
-    def of_session(self, session: str, user: str | None, *, after: int | None) -> list[str]:
+    def of_session(self, session: str, user: str | None, *, after: int | None) -> dict[str, int]:
         with self._reading:
             found = self._open_journal().of_session(
                 session, user, after=after or 0, before=self._first_job if after is None else None
             )
-        return [id for id in found if id not in self._dead]
+        return {id: first for id, first in found if id not in self._dead}
 
     def latest(self, user: str | None, *, limit: int) -> list[Ticket]:
         with self._reading:
@@ -501,19 +448,21 @@ class SqliteStore:
         if id in self._dead:
             return
         self._dead.add(id)
+        self._forgotten += 1
+        self._ahead = {}
         self._expired.append(id)
         self._size -= size
         self._evict(id)
-        self._pending.forgotten.append(number)
-        self._pending.dead.append(id)
-        self._add(0)
+        self._commits.pending.forgotten.append(number)
+        self._commits.pending.dead.append(id)
+        self._commits.add(0)
 
     def _evict(self, id: str) -> None:
         entry = self._entries.pop(id, None)
         if entry is None:
             return
         if self._cached.pop(id, None) is not None:
-            self._cached_size -= entry.held
+            self._cached_size -= entry.tail.held
         if entry.ticket.key is not None:
             self._keys.pop(entry.ticket.key, None)
 
@@ -526,11 +475,7 @@ class SqliteStore:
             if self._size + size <= self._max_size:
                 return
             self._forget(number, id, its_size)
-        if self._size + size > self._max_size:
-            raise QueueFullError(
-                f"Queue is full. Max size is {self._max_size} bytes and size is {self._size}.",
-                status=503,
-            )
+        check_size(self._size, size, self._max_size)
 
     # -- files --------------------------------------------------------------------------
 
@@ -544,18 +489,18 @@ class SqliteStore:
     def hold(self, id: str, path: str) -> None:
         with self._lock:
             if (entry := self._entries.get(id)) is not None:
-                self._pending.holds.append((entry.number, path))
-                self._add(0)
+                self._commits.pending.holds.append((entry.number, path))
+                self._commits.add(0)
 
     def add_file(self, token: str, name: str, owner: str | None) -> None:
         with self._lock:
-            self._pending.files.append((token, name, owner))
-            self._add(0)
+            self._commits.pending.files.append((token, name, owner))
+            self._commits.add(0)
 
     def remove_file(self, token: str) -> None:
         with self._lock:
-            self._pending.removed_files.append(token)
-            self._add(0)
+            self._commits.pending.removed_files.append(token)
+            self._commits.add(0)
 
     def load_files(self) -> list[tuple[str, str, str | None]]:
         with self._reading:
@@ -563,42 +508,7 @@ class SqliteStore:
 
     # -- writing ------------------------------------------------------------------------
 
-    def _add(self, size: int) -> None:
-        """Have the batch written, which has grown. With the lock."""
-        self._pending.size += size
-        if self._pending.is_empty:
-            self._pending.is_empty = False
-            self._changed.notify()
-
-    def _throttle(self) -> None:
-        """Let a thread that writes faster than the disk wait. With the lock."""
-        # The event loop must not: what it can write is bounded by the size of logs.
-        while (
-            self._pending.size > MAX_PENDING_SIZE
-            and not self._closing
-            and asyncio._get_running_loop() is None
-        ):
-            self._written.wait()
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                while self._pending.is_empty and not self._closing:
-                    self._changed.wait()
-                if self._pending.is_empty:
-                    return
-                batch, self._pending = self._pending, _Pending()
-                self._writing = True
-            try:
-                self._open_journal().write(batch)
-            except sqlite3.Error as error:
-                if not self._put_back(batch, error):
-                    return
-            else:
-                self._failing = None
-                self._settle(batch)
-
-    def _settle(self, batch: _Pending) -> None:
+    def _show(self, batch: Pending) -> None:
         """Show what was written."""
         news: dict[str, int] = {}
         with self._lock:
@@ -607,94 +517,34 @@ class SqliteStore:
                     self._marks.erase(slot)
             self._dead.difference_update(batch.dead)
             for entry, last in batch.touched.items():
-                id = entry.ticket.id
-                news[id] = entry.numbers[entry.visible]
-                entry.visible = bisect_right(entry.numbers, last, entry.visible)
-                if entry.ended and entry.visible == len(entry.events):
+                id, tail = entry.ticket.id, entry.tail
+                news[id] = tail.show(last)
+                if entry.ended and tail.is_visible:
                     entry.settled = True
                     self._ending.pop(id, None)
                     self._cached[id] = entry
-                    self._cached_size += entry.held
-                elif entry.held > TAIL_SIZE:
-                    _drop(entry)
+                    self._cached_size += tail.held
+                else:
+                    tail.shorten()
             while self._cached_size > CACHE_SIZE or len(self._cached) > CACHE_COUNT:
                 self._evict(next(iter(self._cached)))
-        self._accepted(batch.accepted, None)
+        answer(batch.accepted, None, lock=self._lock)
         if batch.events:
             self._on_news(news, batch.events[-1][1])
-        with self._lock:
-            self._writing = False
-            self._written.notify_all()
 
-    def _put_back(self, batch: _Pending, error: sqlite3.Error) -> bool:
-        """Refuse the jobs of a batch that could not be written, and keep the rest for later.
-
-        Returns:
-            Whether there will be a later.
-        """
-        failure = StoreError(f"the store cannot keep the job: {error}")
-        if self._failing is None:
-            _logger.error("the store %s cannot be written to: %s", self._path, error)
-        self._failing = failure
+    def _refuse(self, entries: list[Entry], failure: StoreError) -> None:
+        """Take back what could not be accepted."""
         with self._lock:
-            for entry in batch.accepted:
+            for entry in entries:
                 self._lines.leave(entry)
                 self._size -= len(entry.ticket.data)
                 self._evict(entry.ticket.id)
-            refused = {entry.number for entry in batch.accepted}
-            batch.holds = [hold for hold in batch.holds if hold[0] not in refused]
-            batch.jobs = []
-        self._accepted(batch.accepted, failure)
-        batch.accepted = []
-        with self._lock:
-            self._merge(batch)
-            if self._closing:
-                _logger.error("what happened last is lost: %s", error)
-                self._writing = False
-                self._written.notify_all()
-                return False
-            # A new job is to learn of it soon, whatever else there is to be written.
-            deadline = time.monotonic() + RETRY_INTERVAL
-            while not self._pending.accepted:
-                left = deadline - time.monotonic()
-                if left <= 0 or self._closing:
-                    break
-                self._pending.is_empty = True  # so that the next one wakes us
-                self._changed.wait(left)
-            self._pending.is_empty = False
-            self._writing = False
-        return True
-
-    def _merge(self, batch: _Pending) -> None:
-        later = self._pending
-        for name in ("events", "started", "requeued", "ended", "forgotten", "files", "holds",
-                     "removed_files", "slots", "dead"):  # fmt: skip
-            getattr(batch, name).extend(getattr(later, name))
-        batch.jobs, batch.accepted = later.jobs, later.accepted
-        batch.touched |= later.touched
-        batch.size += later.size
-        batch.reserved = later.reserved or batch.reserved
-        batch.is_empty = False
-        self._pending = batch
-
-    def _accepted(self, entries: list[_Entry], failure: StoreError | None) -> None:
-        """Tell those who wait for it that jobs were accepted, or not."""
-        waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        for entry in entries:
-            with self._lock:
-                entry.ready = failure is None
-                mine, entry.waiters = entry.waiters, []
-            for waiter in mine:
-                waiters.setdefault(waiter.get_loop(), []).append(waiter)
-        for loop, of_loop in waiters.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_resolve, of_loop, failure)
+        answer(entries, failure, lock=self._lock)
 
     # -- inside -------------------------------------------------------------------------
 
     def _open_journal(self, id: str = "") -> Journal:
-        if self._journal is None or (self._closing and self._thread is not None
-                                     and not self._thread.is_alive()):  # fmt: skip
+        if self._journal is None or self._commits.over:
             raise JobNotFoundError(event_id=id)
         return self._journal
 
@@ -704,7 +554,7 @@ class SqliteStore:
         with self._reading:
             return self._open_journal(id).find(id)
 
-    def _whole(self, entry: _Entry) -> Ticket:
+    def _whole(self, entry: Entry) -> Ticket:
         """Return a job's ticket with its arguments."""
         data: Any = entry.ticket.data
         if data is None:  # it was too large to be read at the start
@@ -713,9 +563,9 @@ class SqliteStore:
             entry.ticket = replace(entry.ticket, data=data)
         return entry.ticket
 
-    def _unended(self, id: str) -> _Entry | None:
+    def _unended(self, id: str) -> Entry | None:
         """Return a job that has no outcome; None if it has one. With the lock."""
-        if self._closing:
+        if self._commits.closing:
             return None
         entry = self._entries.get(id)
         if entry is None:
@@ -746,24 +596,14 @@ class _Reading:
             raise StoreError(f"the store cannot be read: {error}") from error
 
 
-def _drop(entry: _Entry) -> None:
-    """Leave the older half of a log to the database."""
-    sizes = list(accumulate(map(len, entry.events[: entry.visible])))
-    count = 0
-    while count < entry.visible and sizes[count] <= TAIL_SIZE // 2:
-        count += 1
-    if count:
-        entry.dropped = entry.numbers[count - 1]
-        entry.held -= sizes[count - 1]
-        entry.visible -= count
-        del entry.events[:count], entry.numbers[:count]
-
-
-def _resolve(waiters: list[asyncio.Future[None]], failure: StoreError | None) -> None:
-    for waiter in waiters:
-        if waiter.done():
-            continue
-        if failure is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(StoreError(str(failure)))
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Have the collector wait while much is read that stays: it would look through all that
+    was read before, again and again, for as long as the reading itself takes."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -8,7 +8,7 @@ from jobwire.exceptions import QueueFullError
 from jobwire.server.line import Line, Place
 from jobwire.server.stores.base import Position, Ticket
 
-__all__ = ("Lines", "Waiting")
+__all__ = ("Lines", "Waiting", "check_size")
 
 
 class Waiting(Protocol):
@@ -113,3 +113,20 @@ class Lines:
         if line is None:
             line = self._lines[group] = Line()
         return line
+
+
+def check_size(size: int, more: int, max_size: int) -> None:
+    """Refuse a job if the store would hold too much.
+
+    Args:
+        size: Bytes that it holds.
+        more: Bytes that the job has.
+        max_size: Bytes that it may hold.
+
+    Raises:
+        QueueFullError: It would.
+    """
+    if size + more > max_size:
+        raise QueueFullError(
+            f"Queue is full. Max size is {max_size} bytes and size is {size}.", status=503
+        )
