@@ -438,3 +438,14 @@ def test_from_the_command_line(shared: Durable, tag: str) -> None:
     described = jobwire_("call", shared.url, "/once", tag, "--detach", "--json")
     with Client(shared.url) as client:
         assert client.job(json.loads(described)["event_id"]).result(10) == tag
+
+
+async def test_following_jobs_leaves_nothing_behind(shared: Durable, tag: str) -> None:
+    async with AsyncClient(shared.url) as client:
+        ids = [await (await client.submit(tag, api_name="/once")).detach() for _ in range(20)]
+        await client.predict(tag, api_name="/once")
+        before = len(asyncio.all_tasks())
+        jobs = await asyncio.gather(*(client.job(id) for id in ids))
+        assert [await job for job in jobs] == [tag] * 20
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.01)

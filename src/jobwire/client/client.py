@@ -643,7 +643,12 @@ class AsyncClient:
         job = self._make_job(schema, endpoint, session, self._transfer(schema), no_deadline, 0)
         job._machine.detached = True
         job._machine.sent = True
-        job.add_done_callback(lambda _: self._attached.discard(session))
+
+        def leave(_: AsyncJob) -> None:
+            session.retire()
+            self._attached.discard(session)
+
+        job.add_done_callback(leave)
         session.attach(job, job._machine, event_id)
         await job._catch_up(known, self._timeouts.read)
         return job
