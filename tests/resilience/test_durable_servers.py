@@ -256,12 +256,13 @@ def test_a_submission_outlasts_a_restart(make: Making) -> None:
     with chaos_proxy(server.url) as proxy, Client(proxy.url) as client:
         # The reply is cut off, and the server gone before the next try.
         proxy.plan = on("/queue/join", Fault("reset", at=b"\r\n\r\n"))
-        job = client.submit("x", api_name="/once")
+        job = client.submit("x", api_name="/again")
         eventually(lambda: job.status().progress_data is not None or job.done())
         server.kill()
         server.start()
         assert job.result(20) == "x"
-    assert server.runs("x") == 1
+        # It may have run when the server was killed; then it was run again, as one job.
+        assert server.runs("x") in (1, 2)
 
 
 def test_a_login_is_renewed_after_a_restart(make: Making) -> None:
