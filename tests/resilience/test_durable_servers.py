@@ -6,12 +6,15 @@ import itertools
 import json
 import logging
 import math
+import random
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -450,3 +453,80 @@ async def test_following_jobs_leaves_nothing_behind(shared: Durable, tag: str) -
         assert [await job for job in jobs] == [tag] * 20
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0.01)
+
+
+# -- servers that are killed again and again ------------------------------------------
+
+
+def survive(server: Durable, kills: int, seed: int) -> Counter[str]:
+    """Call a server that is killed so many times from two clients; return the ledger."""
+    rng = random.Random(seed)
+    stopping = threading.Event()
+    ledgers = [Counter[str]() for _ in range(2)]
+
+    def check(kind: str, tag: str, job: jobwire.Job) -> str:
+        error = job.exception(60)
+        runs = server.runs(tag)
+        if kind in ("once", "count"):
+            assert runs <= 1, f"{tag} was run {runs} times"
+        outputs = job.outputs()
+        if kind == "count":
+            assert outputs == grown(len(outputs))
+        if error is None:
+            assert runs >= 1
+            expected = {"count": grown(100)[-1], "recount": "29"}
+            assert job.result(0) == expected.get(kind, tag)
+            if kind == "recount":
+                assert outputs[-30:] == [str(number) for number in range(30)]
+            return "completed"
+        assert isinstance(error, jobwire.AppError), error
+        assert error.retryable
+        assert kind in ("once", "count")
+        return "interrupted"
+
+    def work(client: Client, number: int, ledger: Counter[str]) -> None:
+        rounds = 0
+        while not stopping.is_set():
+            jobs: list[tuple[str, str, jobwire.Job]] = []
+            for place in range(12):
+                kind = random.Random(f"{seed} {number} {rounds} {place}").choice(
+                    ("once", "again", "count", "recount")
+                )
+                tag = f"{kind} {number}.{rounds}.{place}"
+                more = {"count": (100,), "recount": (30, 0.001)}.get(kind, ())
+                jobs.append((kind, tag, client.submit(tag, *more, api_name=f"/{kind}")))
+            ledger.update(check(*job) for job in jobs)
+            ledger["jobs"] += len(jobs)
+            rounds += 1
+
+    with ThreadPoolExecutor(2) as threads, Client(server.url) as one, Client(server.url) as two:
+        working = [
+            threads.submit(work, client, number, ledgers[number])
+            for number, client in enumerate((one, two))
+        ]
+        try:
+            for _ in range(kills):
+                time.sleep(rng.uniform(0.0, 0.4))
+                server.kill()
+                server.start()
+        finally:
+            stopping.set()
+        for thread in working:
+            thread.result()
+    ledger = ledgers[0] + ledgers[1]
+    assert ledger["jobs"] == ledger["completed"] + ledger["interrupted"]
+    return ledger
+
+
+def test_nothing_is_lost_to_crashes(make: Making) -> None:
+    ledger = survive(make(), 8, 1)
+    assert ledger["completed"] > 20
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_is_lost_to_hundreds_of_crashes(make: Making, seed: int) -> None:
+    ledger = survive(make(), 100, seed)
+    print(dict(ledger))
+    assert ledger["completed"] > 200
