@@ -479,6 +479,10 @@ def survive(server: Durable, kills: int, seed: int) -> Counter[str]:
             if kind == "recount":
                 assert outputs[-30:] == [str(number) for number in range(30)]
             return "completed"
+        if isinstance(error, jobwire.ConnectError):  # it was away for longer than it is asked
+            assert not error.may_have_run
+            assert runs == 0
+            return "refused"
         assert isinstance(error, jobwire.AppError), error
         assert error.retryable
         assert kind in ("once", "count")
@@ -514,7 +518,8 @@ def survive(server: Durable, kills: int, seed: int) -> Counter[str]:
         for thread in working:
             thread.result()
     ledger = ledgers[0] + ledgers[1]
-    assert ledger["jobs"] == ledger["completed"] + ledger["interrupted"]
+    ends = ledger["completed"] + ledger["interrupted"] + ledger["refused"]
+    assert ledger["jobs"] == ends
     return ledger
 
 
