@@ -1,6 +1,7 @@
 """Addresses, answers and streams that are wrong: each gives a typed error, and soon."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,16 @@ import pytest
 from wire import CLOSE_STREAM, completed, estimation, generating
 
 import jobwire
-from faults import HANG, LAST_CHUNK, Cut, config, event_stream, raw_server, response
+from faults import (
+    HANG,
+    LAST_CHUNK,
+    Cut,
+    RawConnection,
+    config,
+    event_stream,
+    raw_server,
+    response,
+)
 from jobwire import Client
 from jobwire.transports.aiohttp import AiohttpTransport
 from jobwire.transports.base import Response
@@ -393,3 +403,57 @@ def test_unclaimed_output_before_the_reply_is_not_lost() -> None:
     )
     with raw_server(app(stream + LAST_CHUNK)) as server, Client(server.url) as client:
         assert client.predict("x") == "1"
+
+
+async def test_arguments_are_those_that_the_call_was_made_with() -> None:
+    stream = event_stream(completed("a", "x"), CLOSE_STREAM) + LAST_CHUNK
+    with raw_server(app(stream)) as server:
+        async with jobwire.AsyncClient(server.url) as client:
+            values: list[Any] = ["x"]
+            job = await client.submit(values)
+            values.append(object())  # the caller's own again, and no JSON
+            assert await job.result(timeout=5) == "x"
+        [body] = [body for _, path, _, body in server.requests if path.endswith("join")]
+        assert json.loads(body)["data"] == [["x"]]
+
+
+def test_server_that_stops_reading_a_submission() -> None:
+    async def join(connection: RawConnection) -> None:
+        await asyncio.Event().wait()
+
+    with raw_server(app(HANG) | {"/gradio_api/queue/join": join}) as server:
+        with Client(server.url, read_timeout=0.5) as client:
+            began = time.monotonic()
+            with pytest.raises(jobwire.TransportTimeoutError):
+                client.submit("x" * 40_000_000).result(timeout=10)
+            assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("route", ["/config", "/gradio_api/queue/join"])
+def test_head_that_drips_without_end(route: str) -> None:
+    async def drip(connection: RawConnection) -> None:
+        await connection.write(b"HTTP/1.1 200 OK\r\nx-long: ")
+        while True:
+            await connection.write(b"x")
+            await asyncio.sleep(0.05)
+
+    with raw_server(app(HANG) | {route: drip}) as server:
+        with pytest.raises(jobwire.TransportTimeoutError):
+            with Client(server.url, connect_timeout=1, read_timeout=0.5) as client:
+                client.submit("x").result(timeout=10)
+
+
+@pytest.mark.parametrize("route", ["/config", "/gradio_api/queue/join"])
+def test_answer_that_drips_without_end(route: str) -> None:
+    async def drip(connection: RawConnection) -> None:
+        await connection.write(response(b"x" * 100_000)[:-100_000])
+        while True:
+            await connection.write(b"x")
+            await asyncio.sleep(0.05)
+
+    with raw_server(app(HANG) | {route: drip}) as server:
+        began = time.monotonic()
+        with pytest.raises(jobwire.TransportTimeoutError, match="only drips"):
+            with Client(server.url, read_timeout=0.5) as client:
+                client.submit("x").result(timeout=10)
+        assert time.monotonic() - began < 8

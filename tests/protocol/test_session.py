@@ -393,6 +393,46 @@ def test_job_that_starts_after_the_break_has_lost_nothing() -> None:
     assert job.outputs.outputs() == ["first"]
 
 
+def test_job_of_which_nothing_is_heard_after_a_break_is_lost() -> None:
+    session = Session(V21)
+    told, untold = session.start("told", "untold")
+    session.opened()
+    session.feed(starts("told"), starts("untold"), generating("untold", "kept"))
+    session.receive_error(ConnectionLostError("cut"), session.now)
+    assert session.wait(10) == [OPEN]
+    session.stream_opened(session.now)
+    session.feed(generating("told", "x"))
+    for _ in range(5):
+        assert session.wait(15) == []
+        session.feed(HEARTBEAT)
+    assert session.wait(16) == [StopJob("untold", 0)]
+    assert isinstance(untold.error, ConnectionLostError)
+    assert "nothing was heard of it for 90 s" in str(untold.error)
+    assert untold.error.event_id == "untold"
+    assert untold.error.outputs == ["kept"]
+    assert untold.error.may_have_run
+    assert not told.state.ended
+    assert not session.damaged
+    session.feed(completed("told", "y"))
+    assert told.outputs.result == "y"
+
+
+def test_job_of_which_nothing_is_heard_after_a_break_is_repeated_if_it_may_be() -> None:
+    session = Session(V21)
+    [job] = session.start("a")
+    job.repeats = 1
+    session.opened()
+    session.feed(starts("a"))
+    session.receive_error(ConnectionLostError("cut"), session.now)
+    session.wait(10)
+    session.stream_opened(session.now)
+    for _ in range(6):
+        session.feed(HEARTBEAT)
+        session.wait(15)
+    assert job.lost
+    assert session.idle
+
+
 def test_resuming_is_given_up_in_the_end() -> None:
     session = Session(V21)
     [job] = session.start("a")

@@ -77,7 +77,10 @@ class Call:
             replace_values(value, _is_input, partial(look, files))
         self.names_server_files = False
         replace_values(self._data, is_file, self._note_server_file)
-        self.encode()  # for what it raises
+        # It is sent as it is now: the arguments are the caller's own, who may change them.
+        self._body = self._encoded()
+        if self.has_files:
+            self._data = [_copied(value) for value in self._data]
 
     @property
     def has_files(self) -> bool:
@@ -86,6 +89,9 @@ class Call:
 
     def encode(self) -> bytes:
         """Return the body of the call's submission, without its session."""
+        return self._body
+
+    def _encoded(self) -> bytes:
         data = [
             value if component.old_form is None else to_old(component.old_form, value)
             for component, value in zip(self.endpoint.inputs, self._data, strict=True)
@@ -127,6 +133,7 @@ class Call:
 
         self._data = replace_values(self._data, _is_input, name_sent)
         self._files, self._inline = {}, []
+        self._body = self._encoded()
 
     def _note_server_file(self, file: dict[str, Any]) -> dict[str, Any]:
         self.names_server_files |= not isinstance(file, FileInput)
@@ -168,6 +175,16 @@ class Call:
             )
         named = {"path": data["path"], "orig_name": file_name(data), "meta": FILE_META}
         return {**named, "url": data["url"]} if is_inline(data.get("url")) else named
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, FileInput):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return value
 
 
 def _is_input(value: Any) -> bool:

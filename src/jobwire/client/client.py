@@ -125,8 +125,9 @@ class AsyncClient:
             None waits for ever. Jobs may take as long as they like.
         idle_timeout: Seconds of silence on the stream of events after which the jobs
             that wait on it are lost. Servers send a heartbeat every 15 s, so this is
-            how a dead connection is noticed; those of gradio 3 are pinged. None waits
-            for ever.
+            how a dead connection is noticed; those of gradio 3 are pinged. Also of what
+            is told of one job, after a stream that broke was taken up again (4.17 to
+            4.23). None waits for ever.
         space_timeout: Seconds to wait for a Space, given by name, that builds, starts or
             sleeps; None waits for ever, 0 not at all.
         timeout: Seconds that a job may take from the call to its result: waiting for the

@@ -68,7 +68,7 @@ class FileTransfer:
     Args:
         transport: Sends the requests.
         schema: The app.
-        timeouts: Deadlines; ``read`` also for each block that is sent.
+        timeouts: Deadlines of what is fetched.
         max_size: Bytes of a file that is fetched.
     """
 
@@ -133,8 +133,6 @@ class FileTransfer:
 
     async def _send(self, file: LocalFile, source: IO[bytes], sent: Callable[[int], object]) -> str:
         url = f"{self._api}upload"
-        loop = asyncio.get_running_loop()
-        limit = self._timeouts.read
         failure: FileError | None = None
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -156,22 +154,11 @@ class FileTransfer:
                 # It was taken: there is room for it on the way.
                 total += len(block)
                 sent(total)
-                if limit is not None:
-                    deadline.reschedule(loop.time() + limit)
-            # The answer has a deadline of its own.
-            deadline.reschedule(None)
 
         try:
-            async with asyncio.timeout(limit) as deadline:
-                reply = await self._transport.request(
-                    "POST", url, body=Upload("files", file.name, file.size, chunks)
-                )
-        except TimeoutError as error:
-            if isinstance(error, JobwireError):
-                raise
-            raise TransportTimeoutError(
-                f"{url}: the server took no byte of {file.name!r} for {limit} s"
-            ) from None
+            reply = await self._transport.request(
+                "POST", url, body=Upload("files", file.name, file.size, chunks)
+            )
         except JobwireError:
             if failure is not None:
                 raise failure from failure.__cause__

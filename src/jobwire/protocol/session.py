@@ -185,6 +185,7 @@ class SessionProtocol:
         self._overflowed: set[JobMachine] = set()  # of those: messages had to be dropped
         self._jobs: dict[str, JobMachine] = {}  # accepted, and not settled
         self._untold: deque[JobMachine] = deque()  # of those: no word of it on the stream yet
+        self._unheard: set[JobMachine] = set()  # of those: no word of it since a stream broke
         self._running: Counter[int] = Counter()  # of _jobs, by function
         self._abandoned: dict[str, _Abandoned] = {}  # by event id
         self._unclaimed: dict[str, list[tuple[Message, int]]] = {}
@@ -218,7 +219,7 @@ class SessionProtocol:
 
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`, in monotonic seconds; None for never."""
-        times = [self._open_at, self._silent_at(), self._untold_at()]
+        times = [self._open_at, self._silent_at(), self._untold_at(), self._unheard_at()]
         return min((time for time in times if time is not None), default=None)
 
     def _silent_at(self) -> float | None:
@@ -243,6 +244,16 @@ class SessionProtocol:
         if self._heard_at < since + self._idle_timeout / 2:
             return None  # it is silent, rather
         return since + self._idle_timeout
+
+    def _unheard_at(self) -> float | None:
+        """When the jobs count as lost of which a stream that was taken up again tells nothing.
+
+        Their ends may have been on their way when the one before broke. The server takes them
+        for told then, and goes on to send its heartbeats.
+        """
+        if not self._unheard or self._stream is not _Stream.OPEN or self._idle_timeout is None:
+            return None
+        return self._opened_at + self._idle_timeout
 
     @property
     def idle(self) -> bool:
@@ -309,20 +320,22 @@ class SessionProtocol:
         Returns:
             False if the job had ended before; nothing changes then.
         """
-        running = job.state is State.RUNNING
+        event_id, running = job.event_id, job.state is State.RUNNING
         ended = job.fail(error, now) if error else job.cancel("the job was cancelled", now)
-        if not ended:
-            return False
+        if ended:
+            self._let_go(job, event_id, running=running)
+        return ended
+
+    def _let_go(self, job: JobMachine, event_id: str | None, *, running: bool) -> None:
+        """Forget a job that is over here, and have the server stop it."""
         self._changed[job] = None
-        event_id = job.event_id
-        if event_id is not None and event_id in self._jobs:
-            del self._jobs[event_id]
-            if running:
-                self._running[job.fn_index] -= 1
-            yielded = job.outputs.yielded
-            self._stop(event_id, job.fn_index, running=running, yielded=yielded)
-            self._stop_abandoned(job.fn_index)
-        return True
+        if event_id is None or event_id not in self._jobs:
+            return
+        del self._jobs[event_id]
+        if running:
+            self._running[job.fn_index] -= 1
+        self._stop(event_id, job.fn_index, running=running, yielded=job.outputs.yielded)
+        self._stop_abandoned(job.fn_index)
 
     def close(self, now: float) -> None:
         """Fail every job that is in flight, have the server stop them, and drop the stream."""
@@ -420,6 +433,8 @@ class SessionProtocol:
                 self._lose(silence, now)
         while (due := self._untold_at()) is not None and now >= due:
             self._give_up_untold(self._untold[0], now)
+        if (due := self._unheard_at()) is not None and now >= due:
+            self._give_up_unheard(now)
 
     def _give_up_untold(self, job: JobMachine, now: float) -> None:
         error = ConnectionLostError(
@@ -429,6 +444,17 @@ class SessionProtocol:
             event_id=job.event_id,
         )
         self.cancel(job, now, error)
+
+    def _give_up_unheard(self, now: float) -> None:
+        unheard, self._unheard = self._unheard, set()
+        why = (
+            f"nothing was heard of it for {self._idle_timeout:g} s after its stream had broken and "
+            "was opened again; it seems that its end was on the way when that happened"
+        )
+        for event_id, job in list(self._jobs.items()):
+            running = job.state is State.RUNNING
+            if job in unheard and job.lose(why, now):
+                self._let_go(job, event_id, running=running)
 
     # -- messages --
 
@@ -452,6 +478,7 @@ class SessionProtocol:
         event_id = message.event_id or ""
         if (job := self._jobs.get(event_id)) is not None:
             self._failures = 0
+            self._unheard.discard(job)
             ran = job.state is State.RUNNING
             if job.receive(message, now):
                 self._changed[job] = None
@@ -624,6 +651,7 @@ class SessionProtocol:
             # What the server wrote before it noticed is gone, even if it keeps the rest.
             for job in self._jobs.values():
                 job.outputs.break_off()
+            self._unheard.update(self._jobs.values())
         if not self._jobs or (error is None and not self._failures):
             self._failures += 1
             self._open_if_needed(now)
@@ -690,5 +718,6 @@ class SessionProtocol:
         self._sending.clear()
         self._overflowed.clear()
         self._jobs.clear()
+        self._unheard.clear()
         self._abandoned.clear()
         self._running.clear()

@@ -19,6 +19,7 @@ from jobwire.exceptions import (
     ArgumentError,
     ConnectError,
     ConnectionLostError,
+    JobwireError,
     RemoteProtocolError,
     TransportError,
     TransportTimeoutError,
@@ -51,6 +52,14 @@ _PROBES = (("KEEPIDLE", 60), ("KEEPALIVE", 60), ("KEEPINTVL", 10), ("KEEPCNT", 4
 """How TCP probes a connection: after 60 s of silence, each 10 s, 4 times. Routers forget
 silent connections after minutes; the probes also keep them from it. ``KEEPALIVE`` is what
 macOS calls ``KEEPIDLE``."""
+
+_BLOCK = 65536
+"""Bytes of a body that are sent at once; more than that, and it must be watched whether the
+server takes them."""
+
+_MIN_RATE = 1024.0
+"""Bytes a second, below which an answer that is read whole is given up: a server that sends a
+byte now and then is not silent, and would never end."""
 
 _NO_CODE = 1005
 """How RFC 6455 has it that a close frame had no code."""
@@ -128,23 +137,31 @@ class AiohttpTransport:
     ) -> Response:
         # Not the session's own headers: aiohttp would show those to a proxy as well.
         headers = {**self._options.headers, **(headers or {})}
+        limits = timeouts or self._options.timeouts
         data: Any = body
         if isinstance(body, Upload):
             data = _form(body, headers)
         elif isinstance(body, bytes):
             headers.setdefault("content-type", "application/json")
+            if len(body) > _BLOCK:
+                headers["content-length"] = str(len(body))
+                data = _blocks(body)
         with _mapped_errors(url):
-            async with self._open(url).request(
-                method, url, data=data, headers=headers, **self._arguments(url, timeouts)
-            ) as response:
-                self._watch(response)
-                data = await _read(response, url)
-                if response.status >= 500:
-                    # uvicorn closes the connection a moment after it reported that the
-                    # app failed, but aiohttp has put it back into the pool by now. A
-                    # request that took it out would be lost.
-                    await asyncio.sleep(_CLOSING)
-                return Response(response.status, _lower(response.headers), data)
+            async with asyncio.timeout(_patience(limits)) as deadline:
+                if isinstance(data, AsyncIterator):
+                    data = _watched(data, deadline, limits)
+                async with self._open(url).request(
+                    method, url, data=data, headers=headers, **self._arguments(url, timeouts)
+                ) as response:
+                    deadline.reschedule(None)
+                    self._watch(response)
+                    content = await _read(response, url, limits.read)
+            if response.status >= 500:
+                # uvicorn closes the connection a moment after it reported that the app
+                # failed, but aiohttp has put it back into the pool by now. A request that
+                # took it out would be lost.
+                await asyncio.sleep(_CLOSING)
+            return Response(response.status, _lower(response.headers), content)
 
     @asynccontextmanager
     async def stream(
@@ -155,12 +172,13 @@ class AiohttpTransport:
         timeouts: Timeouts | None = None,
     ) -> AsyncGenerator[ResponseStream]:
         with _mapped_errors(url):
-            response = await self._open(url).get(
-                url,
-                headers={**self._options.headers, **(headers or {})},
-                middlewares=(_once,),
-                **self._arguments(url, timeouts),
-            )
+            async with asyncio.timeout(_patience(timeouts or self._options.timeouts)):
+                response = await self._open(url).get(
+                    url,
+                    headers={**self._options.headers, **(headers or {})},
+                    middlewares=(_once,),
+                    **self._arguments(url, timeouts),
+                )
         self._watch(response)
         try:
             yield _Stream(response, url)
@@ -180,11 +198,9 @@ class AiohttpTransport:
         arguments = self._arguments(url, None)
         del arguments["allow_redirects"]
         limits = timeouts or self._options.timeouts
-        # aiohttp has one deadline for the whole handshake.
-        known = [limit for limit in limits if limit is not None]
         with _mapped_errors(url):
             try:
-                async with asyncio.timeout(sum(known) if len(known) == len(limits) else None):
+                async with asyncio.timeout(_patience(limits)):
                     opened = await self._open(url).ws_connect(
                         url,
                         headers={**self._options.headers, **(headers or {})},
@@ -365,13 +381,48 @@ def _form(upload: Upload, headers: dict[str, str]) -> AsyncIterator[bytes]:
     return body()
 
 
-async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
+async def _blocks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _BLOCK):
+        yield body[start : start + _BLOCK]
+
+
+def _patience(limits: Timeouts) -> float | None:
+    """Return the seconds that there are until the head of an answer, its connection included."""
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if len(known) == len(limits) else None
+
+
+async def _watched(
+    blocks: AsyncIterator[bytes], deadline: asyncio.Timeout, limits: Timeouts
+) -> AsyncIterator[bytes]:
+    """Move the deadline on with each block that is taken. aiohttp has none for what is sent."""
+    loop = asyncio.get_running_loop()
+
+    def move() -> None:
+        # None once there is an answer, which may come before all was sent.
+        if limits.read is not None and deadline.when() is not None and not deadline.expired():
+            deadline.reschedule(loop.time() + limits.read)
+
+    async for block in blocks:
+        move()
+        yield block
+    move()
+
+
+async def _read(response: aiohttp.ClientResponse, url: str, limit: float | None) -> bytes:
     data = bytearray()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     async for chunk in response.content.iter_any():
         data += chunk
         if len(data) > MAX_BODY_SIZE:
             response.close()
             raise RemoteProtocolError(f"{url} answers with more than {MAX_BODY_SIZE} bytes")
+        if limit is not None and loop.time() - began > limit + len(data) / _MIN_RATE:
+            response.close()
+            raise TransportTimeoutError(
+                f"{url}: the server's answer only drips, {len(data)} bytes in {limit:g} s and more"
+            )
     return bytes(data)
 
 
@@ -384,6 +435,8 @@ def _mapped_errors(url: str) -> Iterator[None]:
     url = url.partition("?")[0]  # what follows may name a session, which is nobody's business
     try:
         yield
+    except JobwireError:
+        raise
     except aiohttp.ClientHttpProxyError as error:
         # Its text has the proxy's address, and with it perhaps a password.
         raise ConnectError(

@@ -41,7 +41,8 @@ class Timeouts(NamedTuple):
 
     Attributes:
         connect: To make a connection, TLS included.
-        read: Between two arrivals of bytes, the head of the answer included.
+        read: Between two arrivals of bytes, the head of the answer included, which must be
+            whole by then; and for each part of a request's body that the server takes.
     """
 
     connect: float | None = 10.0
@@ -242,7 +243,8 @@ class Transport(Protocol):
         Raises:
             ConnectError: No connection; the server saw nothing of the request.
             ConnectionLostError: The connection broke after that.
-            TransportTimeoutError: A deadline passed.
+            TransportTimeoutError: A deadline passed, or the answer comes so slowly that it
+                hardly ever would be whole.
             RemoteProtocolError: The answer is no HTTP, or larger than `MAX_BODY_SIZE`.
         """
         ...
