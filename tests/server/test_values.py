@@ -507,7 +507,7 @@ class Count(int):
         (deque([1]), [1]),
         ({"a": 1}.keys(), ["a"]),
         (pydantic.RootModel[list[int]]([1]), [1]),
-        (SimpleNamespace(item=lambda: 5), 5),
+        pytest.param(SimpleNamespace(item=lambda: 5), 5, id="item"),
     ],
     ids=repr,
 )
