@@ -111,8 +111,9 @@ def running(
         server.stop()
 
 
-def pytest_collection_finish() -> None:
-    # What exists by now stays; looking through it after each test takes most of the time.
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_stays() -> None:
+    """Leave out of later collections what exists by now, or they take most of the time."""
     gc.collect()
     gc.freeze()
 

@@ -3,9 +3,6 @@
 Builds an environment for each version below ``.cache/servers``; marked ``matrix``.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +12,11 @@ import jobwire
 import peer
 from apps import functions
 from conftest import Eventually, Server, running
+from environments import CACHE, python_with
 from faults import cutting_proxy
 from jobwire import Client
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(600)]
-
-CACHE = Path(__file__).parents[2] / ".cache" / "servers"
 
 _OLD = ["huggingface_hub<0.26", "pydantic<2.11", "starlette<0.40", "numpy<2"]
 _OLDEST = [*_OLD, "jinja2<3.1.5"]
@@ -42,18 +38,7 @@ VERSIONS = {  # the pins with which each still installs and runs
 
 def build(version: str, pins: list[str]) -> Path:
     """Return the Python of an environment with a version of Gradio."""
-    folder = CACHE / version
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    done = folder / "complete"
-    if not done.exists():
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "--quiet", "--clear", folder], check=True)
-        subprocess.run(
-            [*uv, "pip", "install", "--quiet", "--python", python, f"gradio=={version}", *pins],
-            check=True,
-        )
-        done.touch()
-    return python
+    return python_with(CACHE / "servers" / version, f"gradio=={version}", *pins)
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

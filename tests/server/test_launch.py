@@ -378,7 +378,7 @@ def test_serve_ends_with_the_code_that_its_help_names(number: signal.Signals) ->
 
 
 def test_serve_tells_callers_that_it_ends() -> None:
-    with stopping(Serving("server.types_app:app")) as serving:
+    with stopping(Serving("server.types_app:app", "--grace", "0.5")) as serving:
         http_ = Http(serving.url)
         id = http_.post("/call/held", {"data": ["t"]}).json["event_id"]
         with http_.follow("held", id) as stream:

@@ -44,11 +44,6 @@ EXCLUDED: dict[str, list[Any]] = {
     "/upload": [negative_data_rejection],
 }
 
-DEFECTS = {
-    ("/texts", GenerationMode.POSITIVE): "a Decimal's schema allows any text, such as the empty",
-    ("/nested", GenerationMode.POSITIVE): "the schema of dict[int, str] allows any text as key",
-}
-
 
 def cases() -> Iterator[Any]:
     for operation in OPERATIONS:
@@ -57,17 +52,7 @@ def cases() -> Iterator[Any]:
                 continue  # any text is an id
             if re.fullmatch(r"/gradio_api/call/\w+", operation.path):
                 continue  # as /run, which also tells how it ends
-            reason = next(
-                (
-                    reason
-                    for (end, wrong), reason in DEFECTS.items()
-                    if operation.path.endswith(end) and mode is wrong
-                ),
-                None,
-            )
-            # Not strict: whether an example that the schema is too loose for is made is chance.
-            marks = [pytest.mark.xfail(strict=False, reason=reason)] if reason else []
-            yield pytest.param(operation, mode, marks=marks, id=f"{operation.label}-{mode.value}")
+            yield pytest.param(operation, mode, id=f"{operation.label}-{mode.value}")
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_a_default_is_told_as_a_wire_value() -> None:
         (Path | None, Path("sample.png")),
         (Any, (1, 2)),
         (Any, date(2026, 1, 31)),
-        (Any, object()),
+        pytest.param(Any, object(), id="an object"),
         (Any, np.arange(3)),
         (float | None, math.nan),
         (list[Path], [Path("a")]),

@@ -1,6 +1,8 @@
 """Values between the wire and the types of a function's parameters and outputs."""
 
 import math
+import re
+import string
 from collections import deque
 from collections.abc import (
     Iterator,
@@ -229,6 +231,76 @@ def test_schemas() -> None:
     assert schema(Path)["required"] == ["path"]
 
 
+@pytest.mark.parametrize("kind", [Decimal, bytes, timedelta])
+@given(data=st.data())
+def test_text_of_which_the_schema_gives_the_form(kind: Any, data: st.DataObject) -> None:
+    pattern = taking(kind).inputs[0].schema["pattern"]
+    # Python's $ is also before a line's end, which that of JSON schemas is not.
+    text = data.draw(st.from_regex(pattern.replace("$", r"\Z")))
+    value = decode(kind, text)
+    assert isinstance(value, kind)
+    assert re.search(pattern, encode(value))
+    other = data.draw(st.text(string.printable).filter(lambda text: not re.search(pattern, text)))
+    if kind is not Decimal:  # which comes with spaces and underscores as well
+        with pytest.raises(InputError):
+            decode(kind, other)
+
+
+@pytest.mark.parametrize("kind", [int, float, Decimal, date, UUID, Color, Level, Literal["a", 2]])
+def test_keys_of_which_the_schema_gives_the_form(kind: Any) -> None:
+    names = taking(dict[kind, str]).inputs[0].schema["propertyNames"]
+    right = {
+        int: "-12",
+        float: "1.5e3",
+        Decimal: "-1.50",
+        date: "2026-01-31",
+        UUID: f"{UUID(int=5)}",
+    }
+    key = right.get(kind) or names["enum"][0]
+    assert list(decode(dict[kind, str], {key: "x"}).values()) == ["x"]
+    if "pattern" in names:
+        assert re.search(names["pattern"], key)
+        assert not re.search(names["pattern"], "x")
+    else:
+        assert names.get("format") in ("date", "uuid") or key in names["enum"]
+    with pytest.raises(InputError):
+        decode(dict[kind, str], {"x": "x"})
+    assert "propertyNames" not in taking(dict[str, str]).inputs[0].schema
+
+
+class Crate(msgspec.Struct, tag=True):
+    by_number: dict[int, str]
+    inner: "Crate | Pallet | None" = None
+
+
+class Pallet(msgspec.Struct, tag=True):
+    crates: list[dict[UUID, Crate]]
+
+
+class Row(msgspec.Struct, array_like=True):
+    pair: tuple[str, dict[Level, str]]
+
+
+def test_keys_anywhere() -> None:
+    def names(annotation: Any) -> list[Any]:
+        return list(found(taking(annotation).inputs[0].schema))
+
+    def found(part: Any) -> Iterator[Any]:
+        if isinstance(part, dict):
+            if "propertyNames" in part:
+                yield part["propertyNames"]
+            part = list(part.values())
+        if isinstance(part, list):
+            for item in part:
+                yield from found(item)
+
+    number = {"pattern": "^-?(0|[1-9][0-9]*)$"}
+    assert names(list[dict[int, dict[UUID, str]]]) == [number, {"format": "uuid"}]
+    assert names(Crate) == [number, {"format": "uuid"}]
+    assert names(str | Pallet | list[dict[int, str]] | None) == [number, {"format": "uuid"}, number]
+    assert names(Row | None) == [{"enum": ["1", "9"]}]
+
+
 def references(part: Any) -> Iterator[str]:
     if isinstance(part, dict):
         if isinstance(part.get("$ref"), str):
@@ -435,7 +507,7 @@ class Count(int):
         (deque([1]), [1]),
         ({"a": 1}.keys(), ["a"]),
         (pydantic.RootModel[list[int]]([1]), [1]),
-        (SimpleNamespace(item=lambda: 5), 5),
+        pytest.param(SimpleNamespace(item=lambda: 5), 5, id="item"),
     ],
     ids=repr,
 )

@@ -126,7 +126,7 @@ def running(url: str, name: str, *args: Any, mark: bytes = b"asleep") -> Iterato
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_of_a_server(start: Start, number: signal.Signals) -> None:
-    program = start(*serve("apps.workers:app")).ready()
+    program = start(*serve("apps.workers:app", "--grace", "0.5")).ready()
     with contextlib.ExitStack() as stack:
         for name in ("sleep", "hold_lock", "start_child"):
             mark = b"process_generating" if name == "start_child" else b"asleep"

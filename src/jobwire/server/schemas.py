@@ -126,6 +126,14 @@ def _check_pydantic(schema: Any) -> None:
 # -- the schema ------------------------------------------------------------------
 
 
+_INTEGER = "^-?(0|[1-9][0-9]*)$"
+_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?$"
+_DECIMAL = r"^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,17})?|Infinity|NaN)$"
+_HOURS, _MINUTES, _SECONDS = "[0-9]{1,9}H", "[0-9]{1,9}M", r"[0-9]{1,9}(\.[0-9]+)?S"
+_TIME = f"T({_HOURS}({_MINUTES})?({_SECONDS})?|{_MINUTES}({_SECONDS})?|{_SECONDS})"
+_DURATION = f"^[+-]?P([0-9]{{1,9}}D({_TIME})?|{_TIME})$"
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 _FORMATS: tuple[tuple[type, str], ...] = ((datetime, "date-time"), (time, "time"))
 
 
@@ -154,6 +162,7 @@ def schema_of(annotation: Any, *, output: bool) -> _Json:
                     part["format"] = form
     definitions: _Json = {}
     _hoist(schema, definitions)
+    _name_keys(msgspec.inspect.type_info(annotation), schema, definitions, set())
     if definitions:
         schema["$defs"] = definitions
     return schema
@@ -169,15 +178,111 @@ def _custom_schema(cls: Any) -> _Json:
 
 
 def _hoist(part: Any, definitions: _Json) -> None:
-    """Move the definitions of parts to the whole, where their references lead."""
+    """Move the definitions of parts to the whole, where their references lead.
+
+    On the way, say what text looks like whose format says too little: no validator knows a
+    decimal, and msgspec reads no durations in years, months and weeks.
+    """
     if isinstance(part, list):
         for item in part:
             _hoist(item, definitions)
     elif isinstance(part, dict) and part is not FILE_SCHEMA:
         own = part.pop("$defs", {})
         definitions.update(own)
+        if part.get("format") == "decimal":
+            part["pattern"] = _DECIMAL
+        elif part.get("format") == "duration":
+            part["pattern"] = _DURATION
+        elif part.get("contentEncoding") == "base64":
+            part["pattern"] = _BASE64
         for item in (*part.values(), *own.values()):
             _hoist(item, definitions)
+
+
+# -- the keys of objects ----------------------------------------------------------
+
+_KEYS: tuple[tuple[type[msgspec.inspect.Type], _Json], ...] = (
+    (msgspec.inspect.IntType, {"pattern": _INTEGER}),
+    (msgspec.inspect.FloatType, {"pattern": _NUMBER}),
+    (msgspec.inspect.DecimalType, {"format": "decimal", "pattern": _DECIMAL}),
+    (msgspec.inspect.DateTimeType, {"format": "date-time"}),
+    (msgspec.inspect.DateType, {"format": "date"}),
+    (msgspec.inspect.UUIDType, {"format": "uuid"}),
+)
+
+
+def _name_keys(info: Any, schema: Any, definitions: _Json, seen: set[str]) -> None:
+    """Say what the keys of objects look like, which msgspec says only of text.
+
+    Args:
+        info: What msgspec knows of a type.
+        schema: The schema that it made of it.
+        definitions: Where its references lead.
+        seen: Names of those that are done.
+    """
+    info = _without_metadata(info)
+    if not isinstance(schema, dict):
+        return
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name in seen:
+            return
+        seen.add(name)
+        schema = definitions[name]
+    parts: list[tuple[Any, Any]] = []
+    match info:
+        case msgspec.inspect.DictType():
+            if key := _key_schema(_without_metadata(info.key_type)):
+                schema["propertyNames"] = key
+            parts = [(info.value_type, schema.get("additionalProperties"))]
+        case msgspec.inspect.CollectionType():
+            parts = [(info.item_type, schema.get("items"))]
+        case msgspec.inspect.TupleType():
+            parts = list(zip(info.item_types, schema.get("prefixItems", ()), strict=True))
+        case msgspec.inspect.UnionType():
+            # In the order of the schema: structs come late, and None last of all.
+            types = sorted(map(_without_metadata, info.types), key=_place)
+            parts = list(zip(types, _options(schema), strict=True))
+        case (
+            msgspec.inspect.StructType()
+            | msgspec.inspect.DataclassType()
+            | msgspec.inspect.TypedDictType()
+        ) if "properties" in schema:
+            parts = [(field.type, schema["properties"][field.encode_name]) for field in info.fields]
+        case msgspec.inspect.StructType() | msgspec.inspect.NamedTupleType():
+            types = [field.type for field in info.fields]
+            parts = list(zip(reversed(types), reversed(schema["prefixItems"]), strict=False))
+    for inner, part in parts:
+        _name_keys(inner, part, definitions, seen)
+
+
+def _without_metadata(info: Any) -> Any:
+    while isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    return info
+
+
+def _key_schema(key: Any) -> _Json | None:
+    if isinstance(key, msgspec.inspect.LiteralType):
+        return {"enum": [str(value) for value in key.values]}
+    if isinstance(key, msgspec.inspect.EnumType):
+        return {"enum": [str(member.value) for member in key.cls]}
+    return next((dict(schema) for kind, schema in _KEYS if isinstance(key, kind)), None)
+
+
+def _place(option: Any) -> int:
+    if isinstance(option, msgspec.inspect.NoneType):
+        return 2
+    return int(isinstance(option, msgspec.inspect.StructType) and not option.array_like)
+
+
+def _options(schema: _Json) -> list[Any]:
+    """Return the parts of a union, also of one of structs inside."""
+    return [
+        option
+        for part in schema["anyOf"]
+        for option in (part["anyOf"] if "discriminator" in part else [part])
+    ]
 
 
 # -- in words --------------------------------------------------------------------

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from apps import functions
+from environments import CACHE, made, python_with
 from server.conftest import Serving, free_port, wait_for
 
 HERE = Path(__file__).parent
-CACHE = HERE.parents[2] / ".cache" / "clients"
 
 PYTHON_CLIENTS = {"2.7.2": "gradio_client==2.7.2", "1.14.0": "gradio_client==1.14.0"}
 JAVASCRIPT_CLIENT = "@gradio/client@2.7.0"
@@ -38,16 +38,8 @@ class Loading(NamedTuple):
 
 def python_of(version: str) -> Path:
     """Return the Python of an environment with a version of ``gradio_client``."""
-    folder = CACHE / f"gradio_client-{version}"
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    done = folder / "complete"
-    if not done.exists():
-        uv = [sys.executable, "-m", "uv"]
-        package = PYTHON_CLIENTS[version]
-        subprocess.run([*uv, "venv", "--quiet", "--clear", folder], check=True)
-        subprocess.run([*uv, "pip", "install", "--quiet", "--python", python, package], check=True)
-        done.touch()
-    return python
+    folder = CACHE / "clients" / f"gradio_client-{version}"
+    return python_with(folder, PYTHON_CLIENTS[version])
 
 
 def javascript_folder() -> Path:
@@ -55,18 +47,17 @@ def javascript_folder() -> Path:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.fail(f"these tests want {program}; install nodejs and npm", pytrace=False)
-    folder = CACHE / JAVASCRIPT_CLIENT.replace("/", "-")
-    done = folder / "complete"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        subprocess.run(
-            ["npm", "install", "--silent", "--no-audit", "--no-fund", JAVASCRIPT_CLIENT],
-            cwd=folder,
-            check=True,
-        )
-        done.touch()
-    return folder
+    return made(CACHE / "clients" / JAVASCRIPT_CLIENT.replace("/", "-"), _install_javascript)
+
+
+def _install_javascript(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "package.json").write_text('{"private": true, "type": "module"}')
+    subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", JAVASCRIPT_CLIENT],
+        cwd=folder,
+        check=True,
+    )
 
 
 def outputs_of(name: str, *args: Any) -> list[Any]:
