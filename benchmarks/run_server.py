@@ -109,7 +109,7 @@ def _parse() -> argparse.Namespace:
             raise argparse.ArgumentTypeError(
                 f"{text}: is not NAME=PYTHON, where NAME is one of {', '.join(ENVIRONMENTS)}"
             )
-        return name, interpreter
+        return name, str(Path(interpreter).absolute())  # servers run in their own directory
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(

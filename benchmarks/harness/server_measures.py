@@ -399,7 +399,7 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "idle-50": Measure(
         title="50 sessions wait for a job each, with open streams, and nothing moves",
-        peers={JOBWIRE: Plan(1), SQLITE: Plan(1), GRADIO: Plan(1)},
+        peers={JOBWIRE: Plan(1), GRADIO: Plan(1)},
         figures=(IDLE,),
         targets=(),
         kind="idle",
@@ -435,7 +435,7 @@ MEASURES: Mapping[str, Measure] = {
         kind="memory",
         arguments={"sessions": 20, "limit": 60.0, "result_ttl": RESULT_TTL},
         wants=["store"],
-        limit=400.0,
+        limit=900.0,
         reference=GRADIO,
     ),
     "resume": _resume(
@@ -466,7 +466,7 @@ MEASURES: Mapping[str, Measure] = {
         kind="restart",
         wants=["store", "server"],
         environment=KEPT_LONG,
-        limit=600.0,
+        limit=900.0,
     ),
     "plain": _plain(
         "The plain request, POST and answer, one at a time",

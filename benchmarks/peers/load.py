@@ -31,6 +31,9 @@ CROWD = 256
 RESTART_LIMIT = 120.0
 """Seconds in which a server has to come back."""
 
+READ_LIMIT = 600.0
+"""Seconds in which all that was missed has to have come, however many jobs are still to be run."""
+
 
 class Load(Stopwatch):
     """What a ``with`` block costs: wall time, CPU time here, CPU time of the server."""
@@ -418,7 +421,7 @@ async def _read(target: Target, session: str) -> _Reader:
     reader = _Reader()
     connection = await target.connect()
     connection.send(target.stream(session), reader.receive, reader.ended.set_result)
-    status = await asyncio.wait_for(reader.ended, RESTART_LIMIT)
+    status = await asyncio.wait_for(reader.ended, READ_LIMIT)
     assert status == 200, status
     connection.close()
     return reader
