@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 
 import jobwire
 from jobwire.server import modules
+from ports import free_port
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
@@ -30,13 +30,6 @@ hypothesis.settings.load_profile("jobwire")
 
 # Or the library of the Hub asks it, once a day, what to report in its user agent.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:
@@ -51,7 +44,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
     ) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")
