@@ -357,6 +357,8 @@ class AppError(JobwireError, ValueError):
 class JobCancelledError(JobwireError, CancelledError):
     """The job was cancelled, here or on the server.
 
+    If it was here, the text says what that does on the server, which cannot stop everything.
+
     Attributes:
         event_id: The server's id of the job; None if it was cancelled before the
             server confirmed it.
