@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from jobwire import __version__
 from jobwire.client.addresses import split_credentials
@@ -69,6 +69,8 @@ from jobwire.types import ProgressUnit
 __all__ = ("AsyncClient",)
 
 logger = logging.getLogger("jobwire")
+
+T = TypeVar("T")
 
 JobSession = Session | ConnectionSession
 
@@ -222,12 +224,12 @@ class AsyncClient:
         self._timeout = check_timeout(timeout)
         self._retries = check_retries(retries)
         self._pending = PendingLimit(max_pending)
-        self._lock = asyncio.Lock()
 
         self._loop: asyncio.AbstractEventLoop | None = None
         self._transport: Transport | None = None
         self._schema: AppSchema | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._describing: asyncio.Task[AppSchema] | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._stale = False  # a session was lost: another server may be there by now
         # For new jobs: one of each kind that the app's endpoints take.
@@ -364,8 +366,9 @@ class AsyncClient:
             self._files.close()
         for task in self._fetches:
             task.cancel()
-        if self._loading is not None:
-            self._loading.cancel()
+        for loading in (self._loading, self._describing):
+            if loading is not None:
+                loading.cancel()
         # Submissions that are on their way: once confirmed, the job can be stopped.
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
@@ -684,25 +687,33 @@ class AsyncClient:
             JobwireError: Whatever `connect` raises.
         """
         schema = await self._load()
-        async with self._lock:
-            if self._schema is not None and self._schema.complete:
-                return self._schema
-            url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
+        if schema.complete:
+            return schema
+        # Whoever waits for it shares one try, its failure included.
+        if self._describing is None:
+            self._describing = run_soon(self._tasks, self._describe(schema))
+            self._describing.add_done_callback(_note_failure)
+        return await self._shared(self._describing)
 
-            async def read_info() -> Any:
-                return read_json(*await self._get_transport().request("GET", url), url=url)
+    async def _describe(self, schema: AppSchema) -> AppSchema:
+        url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
 
-            info: Any = {}
-            try:
-                info = await retrying(read_info, f"asking {schema.url} for its API", policy=LOADING)
-            except AuthenticationError:
-                raise
-            except ServerError as error:
-                # Some old servers fail to describe themselves. Calls by position need
-                # no description.
-                logger.warning("the app does not describe its endpoints: %s", error)
-            self._schema = schema.with_info(info)
-            return self._schema
+        async def read_info() -> Any:
+            return read_json(*await self._get_transport().request("GET", url), url=url)
+
+        info: Any = {}
+        try:
+            info = await retrying(read_info, f"asking {schema.url} for its API", policy=LOADING)
+        except AuthenticationError:
+            raise
+        except ServerError as error:
+            # Some old servers fail to describe themselves. Calls by position need
+            # no description.
+            logger.warning("the app does not describe its endpoints: %s", error)
+        finally:
+            self._describing = None
+        self._schema = schema.with_info(info)
+        return self._schema
 
     async def view_api(
         self,
@@ -751,14 +762,8 @@ class AsyncClient:
             # Whoever waits for it shares one try, its failure included.
             if self._loading is None:
                 self._loading = run_soon(self._tasks, self._open())
-                # Even if all who wait for it are cancelled.
-                self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-            try:
-                await asyncio.shield(self._loading)
-            except asyncio.CancelledError:
-                if self._closed:
-                    raise ClientClosedError("the client was closed meanwhile") from None
-                raise
+                self._loading.add_done_callback(_note_failure)
+            await self._shared(self._loading)
         if self._schema is None:
             raise ClientClosedError("the client was closed meanwhile")
         if any(session.damaged for session in self._sessions.values()):
@@ -766,6 +771,15 @@ class AsyncClient:
         if self._stale:
             await self._load_again()
         return self._schema
+
+    async def _shared(self, task: asyncio.Task[T]) -> T:
+        """Wait for what others may wait for as well."""
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise ClientClosedError("the client was closed meanwhile") from None
+            raise
 
     async def _load_again(self) -> None:
         """See what is at the address now: a server that was restarted knows no login."""
@@ -931,6 +945,12 @@ class AsyncClient:
         finally:
             sending.cancel()
         return not machine.state.ended
+
+
+def _note_failure(task: asyncio.Task[Any]) -> None:
+    """See a task's failure, even if all who waited for it were cancelled."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _directory(given: str | os.PathLike[str] | None) -> Path:

@@ -321,7 +321,7 @@ class SessionProtocol:
             False if the job had ended before; nothing changes then.
         """
         event_id, running = job.event_id, job.state is State.RUNNING
-        ended = job.fail(error, now) if error else job.cancel("the job was cancelled", now)
+        ended = job.fail(error, now) if error else job.cancel(self._fate(job), now)
         if ended:
             self._let_go(job, event_id, running=running)
         return ended
@@ -612,11 +612,42 @@ class SessionProtocol:
         closing = self._dialect.precise_cancel and yielded
         self._abandoned[event_id] = _Abandoned(fn_index, running, closing)
 
-    def _others(self, fn_index: int) -> bool:
+    def _others(self, fn_index: int, but: JobMachine | None = None) -> bool:
         """Whether somebody waits for a job of the function."""
-        return any(job.fn_index == fn_index for job in self._jobs.values()) or any(
-            job.fn_index == fn_index and not job.state.ended for job in self._submitting
+        return any(
+            job.fn_index == fn_index and job is not but and not job.state.ended
+            for job in (*self._jobs.values(), *self._submitting)
         )
+
+    def _fate(self, job: JobMachine) -> str:
+        """Return what to say of a job that is cancelled now: what the server will do with it."""
+        told = self._dialect.cancel == "cancel"
+        if not job.sent:
+            fate = "before it was sent"
+        elif job.state is State.SUBMITTING:
+            fate = "the server is told to stop it as soon as it has confirmed it"
+        elif self._dialect.durable:
+            fate = "the server is told to stop it, whatever it does"
+        elif job.state is not State.RUNNING and self._dialect.precise_cancel:
+            fate = "the server is told to take it out of its queue"
+        elif job.state is not State.RUNNING:
+            what = "it" if told else "it, if it is a generator,"
+            fate = f"the server keeps it queued, and is told to stop {what} when its turn comes"
+        elif not told:
+            fate = "the server stops it at its next output, and cannot stop what is no generator"
+        elif not self._others(job.fn_index, but=job):
+            fate = (
+                "the server stops a generator at its next output and an async function where it "
+                "awaits; a plain function runs to its end"
+            )
+        elif self._dialect.precise_cancel:
+            fate = (
+                "the server stops a generator at its next output; any other function runs to its "
+                "end, for other jobs of it would be stopped too"
+            )
+        else:
+            fate = "it runs until other jobs of its function are over, which would be stopped too"
+        return f"the job was cancelled; {fate}" if job.sent else f"the job was cancelled {fate}"
 
     def _stop_abandoned(self, fn_index: int) -> None:
         """Stop the cancelled jobs that ran on for the sake of others of the function."""
