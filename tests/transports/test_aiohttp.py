@@ -92,12 +92,17 @@ async def test_what_came_right_before_a_break_is_read(
         await connection.write(b"9\r\ndata: 1\n\n\r\n" + rest)
 
     read = b""
-    with raw_server({"/": script}) as server:
-        async with asyncio.timeout(5), transport.stream(server.url) as stream:
+
+    async def watch(url: str) -> None:
+        nonlocal read
+        async with asyncio.timeout(5), transport.stream(url) as stream:
             opened.set()
-            with pytest.raises((ConnectionLostError, RemoteProtocolError)):
-                async for chunk in stream.chunks():
-                    read += chunk
+            async for chunk in stream.chunks():
+                read += chunk
+
+    with raw_server({"/": script}) as server:
+        with pytest.raises((ConnectionLostError, RemoteProtocolError)):
+            await watch(server.url)
     assert read.startswith(b"data: 1\n\n")
 
 
