@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from jobwire import Client
@@ -40,6 +41,22 @@ def test_it_keeps_the_server_until_ctrl_c() -> None:
         assert demo.wait(10) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
+
+
+def test_its_server_ends_with_it_however_it_ends() -> None:
+    with subprocess.Popen([*COMMAND, "--keep"], stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        url = demo.stdout.readline().split()[-1]
+        with Client(url) as client:
+            assert client.predict(7, 2, api_name="/divide") == 3.5
+        demo.kill()
+    deadline = time.monotonic() + 10
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0:
+                break
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # -- the relay -------------------------------------------------------------------------

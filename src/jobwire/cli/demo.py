@@ -47,7 +47,7 @@ def demo(
     words, told = 6, [" ".join(STORY[: count + 1]) for count in range(6)]
     try:
         with TemporaryDirectory(prefix="jobwire-demo-") as folder, _Server(Path(folder)) as server:
-            print(f"serving three Python functions at {server.url}")
+            print(f"serving three Python functions at {server.url}", flush=True)
             with Client(server.url) as client:
                 _show(client, "/tell", {"words": words})
                 _show(client, "/bake", {"loaves": 3})
@@ -102,7 +102,7 @@ class _FailedError(Exception):
 
 
 class _Server:
-    """``jobwire serve`` with the functions of the demonstration, in a process of its own.
+    """A server with the functions of the demonstration, in a process of its own.
 
     Args:
         folder: Where it keeps its jobs.
@@ -130,17 +130,17 @@ class _Server:
         Raises:
             _NotStartedError: It does not.
         """
-        command = [sys.executable, "-m", "jobwire", "serve", "jobwire.cli.demo_app:app"]
         store = f"sqlite:{self._folder / 'jobs.db'}"
-        options = ["--port", f"{self.port}", "--store", store, "--no-access-log"]
+        command = [sys.executable, "-m", "jobwire.cli.demo_app", f"{self.port}", store]
         process = self._process = subprocess.Popen(  # noqa: S603
-            [*command, *options], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            command, stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True
         )
+        assert process.stderr is not None  # noqa: S101
         said = []
-        for line in process.stderr or ():
+        for line in process.stderr:
             if line.startswith("jobwire serves"):
                 # What it says later is of no interest, but must not fill the pipe.
-                self._rest = threading.Thread(target=process.communicate, name="jobwire-demo")
+                self._rest = threading.Thread(target=process.stderr.read, name="jobwire-demo")
                 self._rest.start()
                 return
             said.append(line)
@@ -149,11 +149,15 @@ class _Server:
 
     def kill(self) -> None:
         """End it at once, as a crash would. Harmless when repeated."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
         if self._rest is not None:
             self._rest.join()
+        for pipe in (self._process.stdin, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def _show(

@@ -1,5 +1,8 @@
-"""What ``jobwire demo`` serves."""
+"""What ``jobwire demo`` serves, from a process that ends with it, whatever ends it."""
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -36,3 +39,15 @@ def divide(a: float, b: float) -> float:
     if b == 0:
         raise AppError("nobody can divide by zero", title="Arithmetic")
     return a / b
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # until the other end is gone
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    from jobwire.cli.serve import serve
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    serve("jobwire.cli.demo_app:app", port=int(sys.argv[1]), store=sys.argv[2], access_log=False)
