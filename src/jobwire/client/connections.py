@@ -32,7 +32,7 @@ from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import batch_body, extend_body
 from jobwire.protocol.replies import check, read_output, refuse_websocket
 from jobwire.protocol.schema import AppSchema, Endpoint
-from jobwire.protocol.session import StopJob
+from jobwire.protocol.stopping import StopJob
 from jobwire.transports.base import Timeouts, Transport, WebSocketRefusedError
 
 __all__ = ("ConnectionSession",)

@@ -27,13 +27,8 @@ from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_event_id
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
-from jobwire.protocol.session import (
-    NO_FUNCTION,
-    CloseEventStream,
-    OpenEventStream,
-    SessionProtocol,
-    StopJob,
-)
+from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol
+from jobwire.protocol.stopping import NO_FUNCTION, StopJob
 from jobwire.transports.base import (
     MAX_ERROR_SIZE,
     Response,

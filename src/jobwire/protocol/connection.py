@@ -38,8 +38,8 @@ from jobwire.protocol.messages import (
     SendHash,
     decode_message,
 )
-from jobwire.protocol.session import StopJob
 from jobwire.protocol.sse import SSEParser
+from jobwire.protocol.stopping import StopJob
 from jobwire.types import Status
 
 __all__ = ("AnswerData", "AnswerHash", "CloseConnection", "ConnectionAction", "ConnectionProtocol")
