@@ -13,7 +13,6 @@ from typing import Any
 from jobwire.client.job import AsyncJob
 from jobwire.client.retrying import submitting
 from jobwire.client.session import (
-    CANCELLED,
     CLOSE_TIMEOUT,
     EVENTS,
     Limits,
@@ -156,7 +155,7 @@ class ConnectionSession:
         now = self._loop.time()
         carried = self._jobs.get(machine)
         if carried is None:  # settled
-            ended = machine.fail(error, now) if error else machine.cancel(CANCELLED, now)
+            ended = machine.give_up(error, now)
             job._notify()
             return ended
         cancelled = carried.protocol.cancel(now, error)

@@ -39,7 +39,6 @@ from jobwire.transports.base import (
 )
 
 __all__ = (
-    "CANCELLED",
     "CLOSE_TIMEOUT",
     "EVENTS",
     "Limits",
@@ -68,8 +67,6 @@ _MAX_STOPS = 40
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for telling the server, when a client is closed, what it need not do."""
-
-CANCELLED = "the job was cancelled"
 
 _KEY = "idempotency-key"
 
@@ -237,7 +234,7 @@ class Session:
         """
         now = self._loop.time()
         if machine not in self._jobs:  # settled, or on its way from one session to another
-            ended = machine.fail(error, now) if error else machine.cancel(CANCELLED, now)
+            ended = machine.give_up(error, now)
             job._notify()
             return ended
         cancelled = self._protocol.cancel(machine, now, error)

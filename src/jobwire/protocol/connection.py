@@ -150,7 +150,7 @@ class ConnectionProtocol:
             False if the job had ended before; nothing changes then.
         """
         job, running = self._job, self._job.state is State.RUNNING
-        if not (job.fail(error, now) if error else job.cancel("the job was cancelled", now)):
+        if not job.give_up(error, now):
             return False
         if not running or job.event_id is None or job.outputs.yielded:
             self._drop(stop=running)

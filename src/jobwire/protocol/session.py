@@ -281,7 +281,7 @@ class SessionProtocol:
             False if the job had ended before; nothing changes then.
         """
         event_id, running = job.event_id, job.state is State.RUNNING
-        ended = job.fail(error, now) if error else job.cancel("the job was cancelled", now)
+        ended = job.give_up(error, now)
         if ended:
             self._let_go(job, event_id, running=running)
         return ended
