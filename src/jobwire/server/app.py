@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import secrets
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -16,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobwire.exceptions import ArgumentError, JobwireError
+from jobwire.server.access_log import AccessLog
 from jobwire.server.auth import Auth
 from jobwire.server.documents import Facts
 from jobwire.server.endpoint import (
@@ -55,9 +54,6 @@ _NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 is_loading: ContextVar[bool] = ContextVar("is_loading", default=False)
 """Whether a program is run only to find its app: then `App.launch` serves nothing."""
-
-_access = logging.getLogger("jobwire.access")
-_SHOWN = ("client", "method", "path", "status", "milliseconds")
 
 
 class App:
@@ -685,58 +681,18 @@ class App:
         if path.endswith("/") and path != f"{scope.get('root_path', '')}/":
             # Stock clients up to 4.x write a slash at the end of some paths.
             scope = {**scope, "path": path.rstrip("/")}
-        if _access.isEnabledFor(logging.INFO):
-            await self._logged(self._stack, scope, receive, send)
-        else:
-            await self._stack(scope, receive, send)
+        await self._stack(scope, receive, send)
 
     def _make_stack(self) -> ASGIApp:
         settings = self.settings
-        return Guard(
+        guard = Guard(
             Router(Routes(self).table()),
             auth=self.auth,
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
             max_body_size=settings.max_body_size,
         )
-
-    async def _logged(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        status = 500
-
-        async def noting_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await app(scope, receive, noting_send)
-        finally:
-            client = scope.get("client")
-            # Without the query string: it can hold tokens.
-            fields = {
-                "client": client[0] if client else None,
-                "method": scope.get("method", scope["type"]),
-                "path": scope["path"],
-                "status": status,
-                "milliseconds": round((time.perf_counter() - start) * 1000, 3),
-                "user": scope.get("user"),
-            }
-            # A path must not bring line breaks into the log.
-            shown = fields | {"path": ascii(scope["path"])[1:-1]}
-            # Made by hand: logging would walk the stack for who called it.
-            record = logging.LogRecord(
-                _access.name,
-                logging.INFO,
-                __file__,
-                0,
-                "%s %s %s %d %.1f ms",
-                tuple(shown[key] for key in _SHOWN),
-                None,
-            )
-            record.request = fields
-            _access.handle(record)
+        return AccessLog(guard)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
