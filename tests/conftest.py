@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import gc
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +18,7 @@ import pytest
 
 import jobwire
 from jobwire.server import modules
+from ports import free_port
 
 APP = Path(__file__).parent / "apps" / "scenarios.py"
 STUDIO = APP.with_name("studio.py")
@@ -30,13 +30,6 @@ hypothesis.settings.load_profile("jobwire")
 
 # Or the library of the Hub asks it, once a day, what to report in its user agent.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:
@@ -51,7 +44,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
     ) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")
@@ -109,6 +102,16 @@ def running(
         yield server
     finally:
         server.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    # Workers send it as UTF-8, which has no halves of surrogate pairs; some tests log them.
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="module", autouse=True)

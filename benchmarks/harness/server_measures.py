@@ -326,12 +326,12 @@ def _plain(title: str, arguments: Mapping[str, Any], figures: Sequence[Figure]) 
     return Measure(
         title=title,
         peers={
-            JOBWIRE: Plan(5),
-            JOBWIRE_ASYNC: Plan(5),
+            JOBWIRE: Plan(3),
+            JOBWIRE_ASYNC: Plan(3),
             GRADIO: Plan(2, few),
-            LITSERVE: Plan(5),
-            FASTAPI: Plan(5),
-            FASTAPI_ASYNC: Plan(5),
+            LITSERVE: Plan(3),
+            FASTAPI: Plan(3),
+            FASTAPI_ASYNC: Plan(3),
         },
         figures=(*figures, REQUEST_CPU, SHARE, LOST),
         targets=(),

@@ -363,14 +363,22 @@ class AppError(JobwireError, ValueError):
 class JobCancelledError(JobwireError, CancelledError):
     """The job was cancelled, here or on the server.
 
+    If it was here, the text says what that does on the server, which cannot stop everything.
+
     Attributes:
         event_id: The server's id of the job; None if it was cancelled before the
             server confirmed it.
+        outcome: What the server did, in its words, once ``cancel`` has returned: ``removed``
+            from the queue; ``closing`` a generator at its next output; ``cancelled`` where it
+            awaited; ``told``; ``killed``, with its process; ``unstoppable``, so that it runs to
+            its end; or ``ended`` before. None if it was not cancelled here, or the server does
+            not say: only those of jobwire do.
     """
 
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
         self.event_id = event_id
+        self.outcome: str | None = None
 
 
 class JobNotFoundError(JobwireError):

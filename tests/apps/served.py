@@ -139,9 +139,9 @@ def steps_as_in_gradio(n: int, progress=Progress()) -> str:  # noqa: B008
 
 def logs(text: str) -> str:
     log.info(f"info {text}")
-    time.sleep(0.1)
+    time.sleep(0.3)  # who polls is to see both
     log.warning(f"warning {text}", title="Take care", duration=3)
-    time.sleep(0.1)
+    time.sleep(0.3)
     return text
 
 

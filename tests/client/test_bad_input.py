@@ -457,3 +457,26 @@ def test_answer_that_drips_without_end(route: str) -> None:
             with Client(server.url, read_timeout=0.5) as client:
                 client.submit("x").result(timeout=10)
         assert time.monotonic() - began < 8
+
+
+async def test_callers_share_one_try_to_read_the_description() -> None:
+    with raw_server(app(HANG) | {"/gradio_api/info": HANG}) as server:
+        async with jobwire.AsyncClient(server.url, read_timeout=0.5) as client:
+            began = time.monotonic()
+            calls = [client.predict(text="x", api_name="/echo") for _ in range(20)]
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, jobwire.TransportTimeoutError)
+            assert time.monotonic() - began < 3
+        assert sum("/info" in path for path in server.paths()) == 1
+
+
+async def test_closing_while_the_description_is_read() -> None:
+    with raw_server(app(HANG) | {"/gradio_api/info": HANG}) as server:
+        client = jobwire.AsyncClient(server.url)
+        await client.connect()
+        call = asyncio.create_task(client.predict(text="x", api_name="/echo"))
+        while not any("/info" in path for path in server.paths()):
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        with pytest.raises(jobwire.ClientClosedError):
+            await call

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from server.conftest import free_port, wait_for
+from ports import free_port
+from server.conftest import wait_for
 
 PROGRAMS = Path(__file__).parents[2] / "examples" / "moving"
 TIMEOUT = 50

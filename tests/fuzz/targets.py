@@ -21,6 +21,7 @@ DIALECTS = [
     select_dialect(*known)
     for known in (("sse_v1", "4.10.0"), ("sse_v2", "4.20.1"), ("sse_v3", "4.44.1"), ("sse_v3", "6"))
 ]
+DIALECTS.append(select_dialect("sse_v3", "6.31.0", durable=True))
 
 
 def sse(data: bytes) -> None:
@@ -88,23 +89,30 @@ def sessions(data: bytes) -> None:
     ended: dict[JobMachine, int] = {}
     now = 0.0
 
+    def send(job: JobMachine) -> None:
+        protocol.submit(job)
+        protocol.sending(job)
+        sending.append(job)
+
     def settle() -> None:
         protocol.actions()
         for job in protocol.changed():
             assert job in jobs
+            if job.lost:
+                job.lost = False
+                send(job)
             if job.state.ended:
                 # After its end a job may be named again, but has nothing new to say.
                 assert ended.setdefault(job, job.version) == job.version
 
-    for step in data[1:]:
+    for number, step in enumerate(data[1:]):
         now += (step >> 5) / 2
         argument = step >> 3
         match step & 7:
             case 0:
-                jobs.append(JobMachine(argument % 2, OutputLog(diffs=True, present=tuple), now))
-                protocol.submit(jobs[-1])
-                protocol.sending(jobs[-1])
-                sending.append(jobs[-1])
+                log = OutputLog(diffs=True, present=tuple)
+                jobs.append(JobMachine(argument % 2, log, now, repeats=argument // 2 % 3))
+                send(jobs[-1])
             case 1 if sending:
                 protocol.accepted(sending.pop(0), f"e{argument % 6}", now)
             case 2 if sending:
@@ -114,7 +122,8 @@ def sessions(data: bytes) -> None:
             case 4:
                 protocol.stream_opened(now)
             case 5:
-                protocol.receive_data(EVENTS[argument % len(EVENTS)], now)
+                event = b"id: %d\n" % number + EVENTS[argument % len(EVENTS)]
+                protocol.receive_data(event, now)
             case 6 if argument % 4 == 0:
                 protocol.receive_error(JobwireError("broken"), now)
             case 6 if argument % 4 == 1:
@@ -147,6 +156,7 @@ EVENTS = [
             ("process_completed", {"output": {"data": ["a"]}, "success": True}),
             ("process_completed", {"output": {}, "success": True}),
             ("process_completed", {"output": {"error": "no"}, "success": False}),
+            ("process_completed", {"output": {"error": "", "retryable": True}, "success": False}),
         )
     ),
     _message(msg="heartbeat"),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
+
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 CONFIG = """
@@ -49,9 +51,7 @@ def nginx(inside: str, outside: str = "") -> Iterator[str]:
         if os.environ.get("CI"):
             pytest.fail("nginx is not installed, and CI counts on these tests")
         pytest.skip("nginx is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="nginx-") as folder:
         file = Path(folder, "nginx.conf")
         file.write_text(CONFIG.format(folder=folder, port=port, inside=inside, outside=outside))

@@ -792,6 +792,48 @@ def test_cancelled_job_ends_at_once_and_the_server_is_told(session: Session) -> 
     assert session.idle
 
 
+STATES: dict[str, tuple[bytes, ...]] = {
+    "accepted": (),
+    "waits": (estimation("a"),),
+    "runs": (starts("a"),),
+    "runs among others": (starts("a"), starts("b")),
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "state", "words"),
+    [
+        (V3, "accepted", "take it out of its queue"),
+        (V3, "waits", "take it out of its queue"),
+        (V3, "runs", "a plain function runs to its end"),
+        (V3, "runs among others", "other jobs of it would be stopped"),
+        (V3_OLD, "waits", "told to stop it when its turn comes"),
+        (V3_OLD, "runs", "a plain function runs to its end"),
+        (V3_OLD, "runs among others", "until other jobs of its function are over"),
+        (V21, "waits", "if it is a generator, when its turn comes"),
+        (V21, "runs", "cannot stop what is no generator"),
+    ],
+)
+def test_cancel_says_what_becomes_of_the_job(dialect: Any, state: str, words: str) -> None:
+    session = Session(dialect)
+    [job, *_] = session.start(*("ab" if "others" in state else "a"))
+    session.opened()
+    session.feed(*STATES[state])
+    assert session.cancel(job, session.now)
+    assert isinstance(job.error, JobCancelledError)
+    assert words in str(job.error)
+
+
+def test_cancel_before_the_reply_says_what_becomes_of_the_job() -> None:
+    session = Session(V3)
+    sent, waits = session.send(), session.send()
+    waits.sent = False
+    session.cancel(sent, session.now)
+    session.cancel(waits, session.now)
+    assert "as soon as it has confirmed it" in str(sent.error)
+    assert str(waits.error) == "the job was cancelled before it was sent"
+
+
 def test_cancelling_a_job_that_ended_changes_nothing(session: Session) -> None:
     [job] = session.start("a")
     session.opened()

@@ -81,4 +81,5 @@ def lost(job: jobwire.Job, timeout: float = 20) -> jobwire.ConnectionLostError:
         job.result(timeout=timeout)
     assert job.done()
     assert caught.value.event_id == job.event_id
+    assert caught.value.may_have_run
     return caught.value

@@ -1,14 +1,16 @@
 """Submissions, uploads and downloads that go wrong on the way."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import jobwire
-from chaos import ChaosProxy, Fault, always, answer, on
+from chaos import ChaosProxy, Fault, Kind, always, answer, on
 from conftest import Eventually
 from faults import event_stream, response
+from jobwire import Client
 from resilience.conftest import Opening, assert_usable
 
 JOIN = "queue/join"
@@ -40,13 +42,45 @@ def test_submission_whose_answer_is_lost_is_not_repeated(
         unharmed = client.submit(f"{tag}-other", 20, 0.02, api_name="/count")
         next(iter(unharmed))
         job = client.submit(tag, api_name="/echo")
-        with pytest.raises((jobwire.ConnectionLostError, jobwire.TransportTimeoutError)):
+        with pytest.raises(
+            (jobwire.ConnectionLostError, jobwire.TransportTimeoutError),
+            match="not submitted again",
+        ) as caught:
             job.result(timeout=10)
+        assert caught.value.may_have_run
         assert job.event_id is None
         assert unharmed.result(timeout=20) == f"{tag}-other:19"
         assert len(unharmed.outputs()) == 20
         assert sum(JOIN in path for path in proxy.requests) == 2
         assert runs(tag) <= 1
+
+
+@pytest.mark.parametrize("kind", ["cut", "reset"])
+def test_submission_whose_answer_is_lost_is_repeated_where_that_is_said_to_be_safe(
+    opened: Opening,
+    proxy: ChaosProxy,
+    tag: str,
+    runs: Callable[[str], int],
+    eventually: Eventually,
+    kind: Kind,
+) -> None:
+    with opened(on(JOIN, Fault(kind))) as client:
+        job = client.submit(tag, api_name="/echo", retries=1)
+        assert job.result(timeout=10) == tag
+        assert job.outputs() == [tag]
+        assert sum(JOIN in path for path in proxy.requests) == 2
+        eventually(lambda: runs(tag) == 2)  # the first was not lost, but its answer
+
+
+def test_job_lost_with_its_stream_is_repeated_where_that_is_said_to_be_safe(
+    opened: Opening, proxy: ChaosProxy, tag: str
+) -> None:
+    with opened(on("queue/data", Fault("reset", at=b"process_starts"))) as client:
+        first = client.submit(tag, 0.5, api_name="/slow", retries=1)
+        other = client.submit(f"{tag}-other", 0.5, api_name="/slow")
+        assert first.result(timeout=10) == tag
+        with pytest.raises(jobwire.ConnectionLostError):
+            other.result(timeout=10)
 
 
 REFUSED: dict[str, tuple[bytes, type[Exception] | tuple[type[Exception], ...]]] = {
@@ -114,6 +148,45 @@ def test_page_of_a_proxy_at_a_route(
             if route == "queue/data"
             else jobwire.ServerError,
         )
+        proxy.plan = None
+        assert_usable(client)
+
+
+BROKEN = {
+    "stalled after the head": Fault("stall", at=b"\r\n\r\n", offset=4),
+    "stalled in the head": Fault("stall", at=20),
+    "dripping": Fault("drip", at=b"\r\n\r\n", offset=4, seconds=0.05),
+    "not HTTP": answer(b"\x00\xff\x17 nothing that anybody speaks\r\n\r\n"),
+    "no JSON": answer(response("{nonsense", content_type="application/json")),
+    "500": answer(response("Internal Server Error", 500)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("route", ["config", "info", "upload"])
+def test_route_that_is_broken(
+    proxy: ChaosProxy, tmp_path: Path, tag: str, route: str, name: str
+) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text(tag * 10)
+    broken = always(route, BROKEN[name])
+    proxy.plan = broken if route == "config" else None
+    began = time.monotonic()
+    if route == "config":
+        with pytest.raises(jobwire.JobwireError):
+            Client(proxy.url, read_timeout=1.0)
+        assert time.monotonic() - began < 10
+        return
+    with Client(proxy.url, read_timeout=1.0) as client:
+        proxy.plan = broken
+        if route == "info" and name != "500":
+            with pytest.raises(jobwire.JobwireError):
+                client.predict(tag=tag, api_name="/echo")
+        elif route == "upload" and name != "dripping":  # it is short, so that it comes in time
+            job = client.submit(tag, jobwire.handle_file(str(note)), api_name="/shout")
+            with pytest.raises(jobwire.JobwireError):
+                job.result(timeout=20)
+        assert time.monotonic() - began < 20
         proxy.plan = None
         assert_usable(client)
 

@@ -355,6 +355,7 @@ def ended(serving: Serving, number: signal.Signals) -> int:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_ends_with_a_signal(number: signal.Signals) -> None:
     with stopping(Serving("server.tools_app")) as serving:
+        eventually(lambda: serving.log)
         assert serving.log[0] == f"jobwire serves 'Tools' at {serving.url}\n"
         with Client(serving.url) as client:
             assert client.predict("Ada", api_name="/greet") == "Hello, Ada!"

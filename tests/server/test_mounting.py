@@ -23,8 +23,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from jobwire import App, Client
+from ports import free_port
 from server import tools_app
-from server.conftest import free_port, serving_app, wait_for
+from server.conftest import serving_app, wait_for
 from server.http_app import API, Http, serving_asgi
 from server.tools_app import make_tools
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobwire import Client
-from server.conftest import free_port, wait_for
+from ports import free_port
+from server.conftest import wait_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "moving-from-gradio-server.md"
 MOVED, MOUNTED = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

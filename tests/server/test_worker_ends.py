@@ -19,7 +19,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 import jobwire
-from server.conftest import TESTS, free_port, wait_for
+from ports import free_port
+from server.conftest import TESTS, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setsid"), reason="groups of processes")
 

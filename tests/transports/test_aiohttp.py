@@ -79,6 +79,33 @@ async def test_framing_that_breaks_within_a_body(transport: AiohttpTransport) ->
             await watch(server.url)
 
 
+@pytest.mark.parametrize("rest", [b"", b"5\r\nmore than five", b"no size\r\n"])
+async def test_what_came_right_before_a_break_is_read(
+    transport: AiohttpTransport, rest: bytes
+) -> None:
+    opened = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def script(connection: RawConnection) -> None:
+        await connection.write(event_stream())
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened.wait(), loop))
+        await connection.write(b"9\r\ndata: 1\n\n\r\n" + rest)
+
+    read = b""
+
+    async def watch(url: str) -> None:
+        nonlocal read
+        async with asyncio.timeout(5), transport.stream(url) as stream:
+            opened.set()
+            async for chunk in stream.chunks():
+                read += chunk
+
+    with raw_server({"/": script}) as server:
+        with pytest.raises((ConnectionLostError, RemoteProtocolError)):
+            await watch(server.url)
+    assert read.startswith(b"data: 1\n\n")
+
+
 async def test_connections_are_used_again(transport: AiohttpTransport, url: str) -> None:
     from faults import cutting_proxy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, TypeVar
 
 from jobwire.client.opening import AppAddress
 from jobwire.client.retrying import LOADING, retrying
@@ -25,6 +25,8 @@ from jobwire.transports.base import Transport
 __all__ = ("LoadedApp",)
 
 logger = logging.getLogger("jobwire")
+
+T = TypeVar("T")
 
 
 class LoadedApp:
@@ -55,7 +57,7 @@ class LoadedApp:
         self._transport: Transport | None = None
         self._loading: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
-        self._describing = asyncio.Lock()
+        self._describing: asyncio.Task[AppSchema] | None = None
         self._doubted = False
 
     @property
@@ -117,14 +119,8 @@ class LoadedApp:
             # Whoever waits for it shares one try, its failure included.
             if self._loading is None:
                 self._loading = run_soon(self._tasks, self._open())
-                # Even if all who wait for it are cancelled.
-                self._loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-            try:
-                await asyncio.shield(self._loading)
-            except asyncio.CancelledError:
-                if self.closed:
-                    raise ClientClosedError("the client was closed meanwhile") from None
-                raise
+                self._loading.add_done_callback(_note_failure)
+            await self._shared(self._loading)
         self._loaded()
 
     async def _open(self) -> None:
@@ -183,25 +179,42 @@ class LoadedApp:
             JobwireError: The server cannot be reached, or wants a login.
         """
         schema = self._loaded()
-        async with self._describing:
-            if self.schema is not None and self.schema.complete:
-                return self.schema
-            url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
+        if schema.complete:
+            return schema
+        # Whoever waits for it shares one try, its failure included.
+        if self._describing is None:
+            self._describing = run_soon(self._tasks, self._describe(schema))
+            self._describing.add_done_callback(_note_failure)
+        return await self._shared(self._describing)
 
-            async def read_info() -> Any:
-                return read_json(*await self.transport.request("GET", url), url=url)
+    async def _describe(self, schema: AppSchema) -> AppSchema:
+        url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
 
-            info: Any = {}
-            try:
-                info = await retrying(read_info, f"asking {schema.url} for its API", policy=LOADING)
-            except AuthenticationError:
-                raise
-            except ServerError as error:
-                # Some old servers fail to describe themselves. Calls by position need
-                # no description.
-                logger.warning("the app does not describe its endpoints: %s", error)
-            self.schema = schema.with_info(info)
-            return self.schema
+        async def read_info() -> Any:
+            return read_json(*await self.transport.request("GET", url), url=url)
+
+        info: Any = {}
+        try:
+            info = await retrying(read_info, f"asking {schema.url} for its API", policy=LOADING)
+        except AuthenticationError:
+            raise
+        except ServerError as error:
+            # Some old servers fail to describe themselves. Calls by position need
+            # no description.
+            logger.warning("the app does not describe its endpoints: %s", error)
+        finally:
+            self._describing = None
+        self.schema = schema.with_info(info)
+        return self.schema
+
+    async def _shared(self, task: asyncio.Task[T]) -> T:
+        """Wait for what others may wait for as well."""
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self.closed:
+                raise ClientClosedError("the client was closed meanwhile") from None
+            raise
 
     def add_rendered(self, config: bytes) -> None:
         """Take on the endpoints that a job has rendered.
@@ -226,8 +239,9 @@ class LoadedApp:
     def close(self) -> None:
         """Take nothing on any more, and break off what is being loaded. Does not wait."""
         self.closed = True
-        if self._loading is not None:
-            self._loading.cancel()
+        for loading in (self._loading, self._describing):
+            if loading is not None:
+                loading.cancel()
 
     async def aclose(self) -> None:
         """Close every connection. Harmless when repeated."""
@@ -235,3 +249,9 @@ class LoadedApp:
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
+
+
+def _note_failure(task: asyncio.Task[Any]) -> None:
+    """See a task's failure, even if all who waited for it were cancelled."""
+    if not task.cancelled():
+        task.exception()

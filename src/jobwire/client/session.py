@@ -18,13 +18,14 @@ from jobwire.client.retrying import retrying, submitting, until_known
 from jobwire.client.tasks import run_soon
 from jobwire.exceptions import (
     ConnectionLostError,
+    JobCancelledError,
     JobwireError,
     ServerError,
     TransportError,
 )
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import extend_body
-from jobwire.protocol.replies import check, read_event_id
+from jobwire.protocol.replies import check, read_cancel, read_event_id
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
 from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol
@@ -133,6 +134,7 @@ class Session:
         self._jobs: dict[JobMachine, AsyncJob] = {}
         self._reader: asyncio.Task[None] | None = None
         self._heartbeat: asyncio.Task[None] | None = None
+        self._cancelled: dict[str, JobCancelledError] = {}  # while the server is told
         self._stops: set[asyncio.Task[Any]] = set()
         # Of those, the ones that stop every job of a function.
         self._wide_stops: dict[int, set[asyncio.Task[Any]]] = {}
@@ -238,8 +240,11 @@ class Session:
             job._notify()
             return ended
         cancelled = self._protocol.cancel(machine, now, error)
+        if isinstance(machine.error, JobCancelledError) and machine.event_id is not None:
+            self._cancelled[machine.event_id] = machine.error
         if stops := self._carry_out():
             await asyncio.wait(stops)
+        self._cancelled.pop(machine.event_id or "", None)
         return cancelled
 
     def retire(self) -> None:
@@ -379,7 +384,9 @@ class Session:
 
     async def _stop(self, action: StopJob) -> None:
         async with self._stop_gate:
-            await stop_job(self._request, self._schema, self.session_hash, action)
+            outcome = await stop_job(self._request, self._schema, self.session_hash, action)
+        if (error := self._cancelled.get(action.event_id)) is not None:
+            error.outcome = outcome
 
     async def _beat(self) -> None:
         url = self._url(f"heartbeat/{self.session_hash}")
@@ -420,7 +427,7 @@ async def stop_job(
     schema: AppSchema,
     session_hash: str,
     action: StopJob,
-) -> None:
+) -> str | None:
     """Tell the server to stop a job. That it could not be told is logged.
 
     It is told again where that may help. Nothing is stopped twice by that, and no other job:
@@ -431,6 +438,9 @@ async def stop_job(
         schema: The app.
         session_hash: The session of the job.
         action: What to stop.
+
+    Returns:
+        What the server says that it did; None if it does not say.
     """
     fields: dict[str, Any] = {"event_id": action.event_id}
     route: str = schema.dialect.cancel
@@ -441,18 +451,18 @@ async def stop_job(
     url = f"{schema.url}{schema.prefix}{route}"
     body = json.dumps(fields).encode()
 
-    async def tell() -> None:
+    async def tell() -> str | None:
         reply = await request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
         if reply.status == 500:
             # The server closes the generator, and so does the job when it ends meanwhile; who
             # comes second fails (4.31 to 6.31). Asked again, it finds that there is none.
             logger.debug("the server failed while it stopped %s; asking again", action.event_id)
             reply = await request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
-        check(*reply, url=url)
+        return read_cancel(*reply, url=url)
 
     try:
         async with asyncio.timeout(_STOP_TIME):
-            await retrying(
+            return await retrying(
                 tell,
                 f"stopping {action.event_id}",
                 repeatable=lambda error: isinstance(error, (ServerError, ConnectionLostError)),
@@ -461,3 +471,4 @@ async def stop_job(
     except (JobwireError, TimeoutError) as error:
         why = str(error) or f"it did not answer within {_STOP_TIME:g} s"
         logger.warning("the server could not be told to stop %s: %s", action.event_id, why)
+        return None

@@ -150,7 +150,13 @@ class ConnectionProtocol:
             False if the job had ended before; nothing changes then.
         """
         job, running = self._job, self._job.state is State.RUNNING
-        if not job.give_up(error, now):
+        fate = "the job was cancelled before the server asked for its arguments: it is not run"
+        if self._asked or job.sent:
+            fate = (
+                "the job was cancelled; the server stops it at its next output, and cannot stop "
+                "what is no generator"
+            )
+        if not job.give_up(error, now, fate):
             return False
         if not running or job.event_id is None or job.outputs.yielded:
             self._drop(stop=running)

@@ -26,6 +26,7 @@ from jobwire.protocol.messages import Message, ProcessCompleted, decode_message,
 __all__ = (
     "KnownJob",
     "check",
+    "read_cancel",
     "read_config",
     "read_event_id",
     "read_json",
@@ -114,6 +115,17 @@ def read_event_id(status: int, headers: Mapping[str, str], body: bytes, *, url: 
     if not isinstance(event_id, str) or not event_id:
         raise RemoteProtocolError(f"{url} answers without a job's id: {shown(body)}")
     return event_id
+
+
+def read_cancel(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> str | None:
+    """Return what a server says that it did to a job that was cancelled; None if it does not say.
+
+    Raises:
+        ServerError: The server refuses (and its subclasses).
+    """
+    check(status, headers, body, url=url)
+    outcome = _fields(body).get("outcome")
+    return outcome if isinstance(outcome, str) else None
 
 
 def read_known_job(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> KnownJob:

@@ -214,10 +214,11 @@ class SessionProtocol:
         """No job is being submitted or waited for."""
         return not self._submitting and not self._jobs
 
-    def _awaited(self, fn_index: int) -> bool:
+    def _awaited(self, fn_index: int, but: JobMachine | None) -> bool:
         """Whether somebody waits for a job of the function."""
-        return any(job.fn_index == fn_index for job in self._jobs.values()) or any(
-            job.fn_index == fn_index and not job.state.ended for job in self._submitting
+        return any(
+            job.fn_index == fn_index and job is not but and not job.state.ended
+            for job in (*self._jobs.values(), *self._submitting)
         )
 
     # -- what this side wants --
@@ -281,7 +282,7 @@ class SessionProtocol:
             False if the job had ended before; nothing changes then.
         """
         event_id, running = job.event_id, job.state is State.RUNNING
-        ended = job.give_up(error, now)
+        ended = job.give_up(error, now, self._stopping.fate(job))
         if ended:
             self._let_go(job, event_id, running=running)
         return ended

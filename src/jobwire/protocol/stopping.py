@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from msgspec import UnsetType
 
 from jobwire.protocol.dialects import Dialect
+from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.messages import Message, ProcessCompleted, ProcessGenerating, ProcessStarts
 
 __all__ = ("NO_FUNCTION", "StopJob", "Stopping")
@@ -63,10 +64,11 @@ class Stopping:
 
     Args:
         dialect: How the server speaks.
-        awaited: Whether somebody waits for a job of a function, given its index.
+        awaited: Whether somebody waits for a job of a function, given its index, other than
+            this one.
     """
 
-    def __init__(self, dialect: Dialect, awaited: Callable[[int], bool]) -> None:
+    def __init__(self, dialect: Dialect, awaited: Callable[[int, JobMachine | None], bool]) -> None:
         self._dialect = dialect
         self._awaited = awaited
         self._running: Counter[int] = Counter()  # of the jobs that are waited for, by function
@@ -89,6 +91,36 @@ class Stopping:
         """Note that it does not any more, or is not waited for; see `stop_the_rest`."""
         self._running[fn_index] -= 1
 
+    def fate(self, job: JobMachine) -> str:
+        """Return what to say of a job that is cancelled now: what the server will do with it."""
+        told = self._dialect.cancel == "cancel"
+        if not job.sent:
+            fate = "before it was sent"
+        elif job.state is State.SUBMITTING:
+            fate = "the server is told to stop it as soon as it has confirmed it"
+        elif self._dialect.durable:
+            fate = "the server is told to stop it, whatever it does"
+        elif job.state is not State.RUNNING and self._dialect.precise_cancel:
+            fate = "the server is told to take it out of its queue"
+        elif job.state is not State.RUNNING:
+            what = "it" if told else "it, if it is a generator,"
+            fate = f"the server keeps it queued, and is told to stop {what} when its turn comes"
+        elif not told:
+            fate = "the server stops it at its next output, and cannot stop what is no generator"
+        elif not self._awaited(job.fn_index, job):
+            fate = (
+                "the server stops a generator at its next output and an async function where it "
+                "awaits; a plain function runs to its end"
+            )
+        elif self._dialect.precise_cancel:
+            fate = (
+                "the server stops a generator at its next output; any other function runs to its "
+                "end, for other jobs of it would be stopped too"
+            )
+        else:
+            fate = "it runs until other jobs of its function are over, which would be stopped too"
+        return f"the job was cancelled; {fate}" if job.sent else f"the job was cancelled {fate}"
+
     def stop(
         self, event_id: str, fn_index: int, *, running: bool, yielded: bool = False
     ) -> list[StopJob]:
@@ -108,7 +140,7 @@ class Stopping:
         if self._dialect.cancel == "reset":
             if running:
                 return [everything]
-        elif running and not self._awaited(fn_index):
+        elif running and not self._awaited(fn_index, None):
             return [everything]
         elif self._dialect.precise_cancel:
             if not running or yielded:
@@ -127,7 +159,7 @@ class Stopping:
             return []
         running = {id: job for id, job in self._abandoned.items() if job.fn_index == fn_index}
         running = {id: job for id, job in running.items() if job.running}
-        if running and not self._awaited(fn_index):
+        if running and not self._awaited(fn_index, None):
             # Whatever is sent for one stops all; also the generator that was to be closed,
             # of which nobody can tell whether it was.
             for event_id in running:

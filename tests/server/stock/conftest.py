@@ -13,7 +13,8 @@ import pytest
 
 from apps import functions
 from environments import CACHE, made, python_with
-from server.conftest import Serving, free_port, wait_for
+from ports import free_port
+from server.conftest import Serving, wait_for
 
 HERE = Path(__file__).parent
 

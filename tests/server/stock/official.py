@@ -12,6 +12,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -258,18 +261,27 @@ def sessions() -> Any:
 
 
 def many() -> Any:
-    client = connect()
-
     def results(name: str, count: Iterable[int]) -> list[Any]:
+        client = connect()
         # Versions 1.x lock up with more than 40 jobs at once, on every server.
         jobs = [client.submit(str(i) if name == "echo" else i, api_name=f"/{name}") for i in count]
         return [job.result() for job in jobs]
 
-    return {
-        "echo": results("echo", range(30)),
-        "double": results("double", range(20)),
-        "batches": max(results("batches", range(12))),
-    }
+    def found() -> Any:
+        return {
+            "echo": results("echo", range(30)),
+            "double": results("double", range(20)),
+            "batches": max(results("batches", range(12))),
+        }
+
+    if not version("gradio_client").startswith("1."):
+        return found()
+    # They also give up jobs that they submit just when they leave their stream for having
+    # no other; whether they do is chance.
+    for _ in range(20):
+        with suppress(CancelledError):
+            return found()
+    return found()
 
 
 def in_a_row() -> Any:
@@ -335,9 +347,9 @@ if __name__ == "__main__":
     results: dict[str, Any] = {}
     for scenario in SCENARIOS:
         # A client that hangs hangs for ever.
-        results[scenario.__name__] = {"failed": "it took more than ten seconds"}
+        results[scenario.__name__] = {"failed": "it took more than twenty seconds"}
         worker = threading.Thread(target=run, args=(scenario, results), daemon=True)
         worker.start()
-        worker.join(10)
+        worker.join(20)
     print(json.dumps(results), flush=True)
     os._exit(0)
