@@ -329,7 +329,7 @@ def test_jobs_of_a_function_that_run_at_once_have_names_of_their_own(
         for job in [*running, other]:
             job.result(timeout=5)
         # A name is free once its connection has been closed.
-        session = client._client._sessions[connections.ConnectionSession]
+        session = running[0]._job._session
         assert isinstance(session, connections.ConnectionSession)
         eventually(lambda: len(session._names[0]) == 3)
         jobs.release(3)

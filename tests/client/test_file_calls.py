@@ -456,7 +456,7 @@ def test_server_that_stops_reading_an_upload(filing: Server, tmp_path: Path) -> 
         file.truncate(64 * 1024 * 1024)  # more than all buffers on the way
     with cutting_proxy(filing.url) as proxy:
         with Client(proxy.url, read_timeout=0.5) as client:
-            client._client._schema = client.schema()._replace(max_file_size=None)
+            client._client._app.schema = client.schema()._replace(max_file_size=None)
             proxy.freeze()
             job = client.submit(handle_file(large), api_name="/describe")
             with pytest.raises(jobwire.TransportTimeoutError, match="in time"):

@@ -45,8 +45,10 @@ def test_endpoint_that_is_not_queued(client: Client) -> None:
 
 @pytest.mark.parametrize("which", [{"api_name": "/false"}, {"fn_index": 19}])
 def test_private_endpoint_is_not_called(client: Client, which: dict[str, Any]) -> None:
-    assert client._client._schema is not None
-    [private] = [e for e in client._client._schema.endpoints.values() if e.visibility == "private"]
+    assert client._client._app.schema is not None
+    [private] = [
+        e for e in client._client._app.schema.endpoints.values() if e.visibility == "private"
+    ]
     assert private.id == 19
     with pytest.raises(jobwire.EndpointNotFoundError) as caught:
         client.submit("x", **which)
@@ -444,17 +446,17 @@ def test_config_is_fetched_once_and_info_when_it_is_needed(url: str) -> None:
     from faults import cutting_proxy
 
     with cutting_proxy(url) as proxy, Client(proxy.url) as client:
-        schema = client._client._schema
+        schema = client._client._app.schema
         assert schema is not None
         client.predict("x", api_name="/echo")
-        assert client._client._schema is schema
+        assert client._client._app.schema is schema
         assert not schema.complete
         client.predict("x", api_name="/plain")  # its default stands in /info
-        complete = client._client._schema
+        complete = client._client._app.schema
         assert complete is not None
         assert complete.complete
         client.predict("x", api_name="/plain")
-        assert client._client._schema is complete
+        assert client._client._app.schema is complete
 
 
 @pytest.mark.parametrize(
@@ -654,7 +656,7 @@ def test_async_client_belongs_to_its_loop(url: str) -> None:
 
 async def test_unclosed_client_warns(url: str) -> None:
     client = await AsyncClient(url).connect()
-    transport = client._transport
+    transport = client._app.transport
     assert transport is not None
     with pytest.warns(ResourceWarning, match="not closed"):
         del client

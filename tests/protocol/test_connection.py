@@ -27,7 +27,7 @@ from jobwire.protocol.connection import (
 )
 from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.outputs import OutputLog
-from jobwire.protocol.session import StopJob
+from jobwire.protocol.stopping import StopJob
 from jobwire.types import Status
 
 NOW = 100.0

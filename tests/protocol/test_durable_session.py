@@ -20,8 +20,9 @@ from jobwire.exceptions import (
 from jobwire.protocol.dialects import select_dialect
 from jobwire.protocol.job import State
 from jobwire.protocol.limits import IDLE_TIMEOUT
-from jobwire.protocol.session import NO_FUNCTION, OpenEventStream, StopJob
+from jobwire.protocol.session import OpenEventStream
 from jobwire.protocol.sse import encode_event
+from jobwire.protocol.stopping import NO_FUNCTION, StopJob
 
 DURABLE = select_dialect("sse_v3", "6.31.0", durable=True)
 BROKEN = TransportError("broken")

@@ -34,13 +34,12 @@ from jobwire.protocol.job import JobMachine, State
 from jobwire.protocol.limits import END_TIMEOUT, IDLE_TIMEOUT
 from jobwire.protocol.outputs import OutputLog
 from jobwire.protocol.session import (
-    NO_FUNCTION,
     Action,
     CloseEventStream,
     OpenEventStream,
     SessionProtocol,
-    StopJob,
 )
+from jobwire.protocol.stopping import NO_FUNCTION, StopJob
 
 V1 = select_dialect("sse_v1", "4.10.0")
 V21 = select_dialect("sse_v2.1", "4.21.0")

@@ -8,7 +8,6 @@ import jobwire
 from chaos import ChaosProxy, Fault, Kind, answer, on
 from conftest import Eventually
 from faults import LAST_CHUNK, event_stream, response
-from jobwire.client.session import Session
 from resilience.conftest import Opening, lost
 
 STREAM = "queue/data"
@@ -55,7 +54,7 @@ def test_break_after_the_end_of_the_job_harms_nobody(
         assert job.result(timeout=10) == f"{tag}:3"
         assert job.outputs() == expected(tag)
         # Else the next job may join what is about to break.
-        eventually(lambda: client._client._sessions[Session].damaged)
+        eventually(lambda: client._client._sessions.damaged)
 
 
 @pytest.mark.parametrize("kind", ["cut", "reset", "half-close", "stall"])

@@ -203,9 +203,9 @@ def test_client_that_nobody_holds_is_closed(url: str) -> None:
     inner = client._client
     del client
     deadline = time.monotonic() + 5
-    while not inner._closed and time.monotonic() < deadline:
+    while not inner._app.closed and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert inner._closed
-    while inner._transport is not None and time.monotonic() < deadline:
+    assert inner._app.closed
+    while inner._app.opened and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert inner._transport is None
+    assert not inner._app.opened

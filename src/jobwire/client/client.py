@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import random
-import tempfile
-import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from jobwire import __version__
 from jobwire.client.addresses import split_credentials
 from jobwire.client.call import Call
-from jobwire.client.connections import ConnectionSession
 from jobwire.client.deadline import Deadline, check_retries, check_timeout
-from jobwire.client.fetch import Fetch
+from jobwire.client.delivery import Delivery
 from jobwire.client.headers import lower
 from jobwire.client.job import AsyncJob
+from jobwire.client.loading import LoadedApp
 from jobwire.client.observer import observe
 from jobwire.client.opening import AppAddress
 from jobwire.client.options import with_httpx_kwargs
+from jobwire.client.output_files import OutputFiles
 from jobwire.client.pending import PendingLimit
-from jobwire.client.result import AsyncFileResult
-from jobwire.client.retrying import LOADING, retrying
-from jobwire.client.session import CLOSE_TIMEOUT, Limits, Session, job_path
+from jobwire.client.session import CLOSE_TIMEOUT, Limits
+from jobwire.client.sessions import JobSession, Sessions
 from jobwire.client.spaces import duplicate, is_hugging_face, space_name
 from jobwire.client.tasks import run_soon
 from jobwire.client.transfer import FileTransfer
 from jobwire.client.zerogpu import caller_headers
-from jobwire.exceptions import (
-    AppError,
-    ArgumentError,
-    AuthenticationError,
-    ClientClosedError,
-    FileError,
-    JobNotFoundError,
-    JobwireError,
-    LocalProtocolError,
-    RemoteProtocolError,
-    ServerError,
-    UnsupportedProtocolError,
-)
+from jobwire.exceptions import ArgumentError, ClientClosedError, UnsupportedProtocolError
 from jobwire.protocol.description import describe, listed_info
 from jobwire.protocol.job import JobMachine
 from jobwire.protocol.limits import (
@@ -55,26 +38,12 @@ from jobwire.protocol.limits import (
     MAX_EVENT_SIZE,
     SPACE_TIMEOUT,
 )
-from jobwire.protocol.messages import decode_value
-from jobwire.protocol.old_files import reader
-from jobwire.protocol.outputs import OutputLog
-from jobwire.protocol.payload import bind_arguments, needs_info, presenter
-from jobwire.protocol.replies import KnownJob, read_json, read_known_job
-from jobwire.protocol.retry import RetryPolicy
+from jobwire.protocol.payload import bind_arguments, needs_info
 from jobwire.protocol.schema import AppSchema, Endpoint
 from jobwire.trace import Trace
 from jobwire.transports.base import Timeouts, Transport, TransportOptions
-from jobwire.types import ProgressUnit
 
 __all__ = ("AsyncClient",)
-
-logger = logging.getLogger("jobwire")
-
-T = TypeVar("T")
-
-JobSession = Session | ConnectionSession
-
-_EVENT_DATA = "event_data"
 
 
 class AsyncClient:
@@ -186,7 +155,6 @@ class AsyncClient:
         address, credentials = (
             split_credentials(src) if self._space_id is None else (self._space_id, None)
         )
-        self._verbose = verbose
         self._oauth_token = oauth_token
         own_headers = {"user-agent": f"jobwire/{__version__}", "x-gradio-user": "api"}
         if credentials is not None:
@@ -199,7 +167,7 @@ class AsyncClient:
             ),
             httpx_kwargs or {},
         )
-        self._app = AppAddress(
+        where = AppAddress(
             address,
             space_id=self._space_id,
             options=options._replace(headers={**options.headers, **lower(headers or {})}),
@@ -210,45 +178,25 @@ class AsyncClient:
             verbose=verbose,
         )
         self._timeouts = options.timeouts
-        self._limits = Limits(self._timeouts, idle_timeout, max_event_size)
-        self._lazy_files = download_files == "lazy"
-        # None if files are left where they are.
-        self._directory = (
-            None if download_files is False or self._lazy_files else _directory(download_files)
-        )
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._fetches: set[asyncio.Task[Any]] = set()
+        self._app = LoadedApp(where, self._tasks, verbose=verbose)
+        limits = Limits(self._timeouts, idle_timeout, max_event_size)
+        self._sessions = Sessions(self._app, limits)
+        self._output_files = OutputFiles(download_files)
         self._max_download_size = max_download_size
-        self._session_hash = str(uuid.uuid4())
-        if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
-        self._gate = asyncio.Semaphore(max_workers)
+        self._files: FileTransfer | None = None
+        self._delivery = Delivery(self._app, self._sessions, self._tasks, max_workers)
         self._timeout = check_timeout(timeout)
         self._retries = check_retries(retries)
         self._pending = PendingLimit(max_pending)
-
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._transport: Transport | None = None
-        self._schema: AppSchema | None = None
-        self._loading: asyncio.Task[None] | None = None
-        self._describing: asyncio.Task[AppSchema] | None = None
-        self._reloading: asyncio.Task[None] | None = None
-        self._stale = False  # a session was lost: another server may be there by now
-        # For new jobs: one of each kind that the app's endpoints take.
-        self._sessions: dict[type[JobSession], JobSession] = {}
-        self._retired: list[JobSession] = []  # those with jobs still in flight
-        self._attached: set[Session] = set()  # each for a job that was asked for by its id
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._fetches: set[asyncio.Task[Any]] = set()
-        self._files: FileTransfer | None = None
-        # Replaced by the plain face, which has a file for plain code.
-        self._make_file: Callable[[AsyncFileResult], Any] = lambda file: file
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.src!r})"
 
     def __str__(self) -> str:
         """How the app is called, if its ``/info`` has been fetched. Does no I/O."""
-        schema = self._schema
+        schema = self._app.schema
         return describe(schema) if schema is not None and schema.complete else repr(self)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -257,7 +205,7 @@ class AsyncClient:
     @property
     def src(self) -> str:
         """The app's root, with a trailing slash; a Space's name until `connect` has found it."""
-        return self._app.url if self._schema is None else self._schema.url
+        return self._app.url
 
     @property
     def space_id(self) -> str | None:
@@ -267,7 +215,7 @@ class AsyncClient:
     @property
     def session_hash(self) -> str:
         """The name under which the server keeps this client's state."""
-        return self._session_hash
+        return self._sessions.session_hash
 
     # -- opening and closing --
 
@@ -357,18 +305,13 @@ class AsyncClient:
         Raises:
             LocalProtocolError: Called in another event loop than the client's.
         """
-        self._check_loop()
-        self._closed = True
-        sessions = [*self._retired, *self._sessions.values(), *self._attached]
-        for session in sessions:
-            session.close()
+        self._app.check_loop()
+        self._app.close()
+        self._sessions.close()
         if self._files is not None:
             self._files.close()
         for task in self._fetches:
             task.cancel()
-        for loading in (self._loading, self._describing):
-            if loading is not None:
-                loading.cancel()
         # Submissions that are on their way: once confirmed, the job can be stopped.
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
@@ -376,13 +319,8 @@ class AsyncClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(session.aclose() for session in sessions))
-        self._retired.clear()
-        self._attached.clear()
-        self._sessions.clear()
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        await self._sessions.aclose()
+        await self._app.aclose()
 
     async def __aenter__(self) -> Self:
         try:
@@ -400,7 +338,8 @@ class AsyncClient:
         await self.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_transport", None) is not None:
+        app = getattr(self, "_app", None)  # None if the arguments were no good
+        if app is not None and app.opened:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
     # -- calling --
@@ -450,7 +389,7 @@ class AsyncClient:
         try:
             return await job.result()
         except asyncio.CancelledError:
-            if not self._closed:
+            if not self._app.closed:
                 run_soon(self._tasks, job.cancel())
             raise
 
@@ -550,24 +489,19 @@ class AsyncClient:
         result_callbacks: Sequence[Callable[..., object]],
     ) -> AsyncJob:
         """Make a job that has a place, and begin to submit it."""
-        if self._closed:
+        if self._app.closed:
             raise ClientClosedError("the client was closed meanwhile")
         endpoint = call.endpoint
-        session = self._session_for_new_jobs(schema, endpoint)
+        session = self._sessions.for_new_job(schema, endpoint)
         job = self._make_job(schema, endpoint, session, transfer, deadline, retries)
         machine = job._machine
         job._observer = observe(self._trace, machine, endpoint, schema.url)
         if job._observer is not None:
             call.headers = {**job._observer.headers, **call.headers}
         job.add_done_callback(lambda _: self._pending.leave())
-        if retries:
-            job._again = partial(self._deliver_again, job, machine, call, retries)
         for callback in result_callbacks:
             job.add_done_callback(partial(_call_with_result, callback))
-        if call.names_server_files:
-            job.add_done_callback(_explain_refused_file)
-        session.register(job, machine)
-        run_soon(self._tasks, self._deliver(job, machine, call))
+        self._delivery.begin(job, call, retries)
         return job
 
     def _make_job(
@@ -579,13 +513,7 @@ class AsyncClient:
         deadline: Deadline,
         retries: int,
     ) -> AsyncJob:
-        fetch, present_file = self._present_files(endpoint, transfer)
-        outputs = OutputLog(
-            diffs=schema.dialect.diffs,
-            present=presenter(endpoint, present_file),
-            held=fetch is not None,
-            read=reader([component.old_form for component in endpoint.outputs]),
-        )
+        outputs, fetch = self._output_files.log(schema, endpoint, transfer)
         now = asyncio.get_running_loop().time()
         machine = JobMachine(endpoint.id, outputs, now, repeats=retries)
         return AsyncJob(self, machine, session, deadline, fetch)
@@ -632,51 +560,24 @@ class AsyncClient:
                 "back to; only those of jobwire do",
                 version=schema.version,
             )
-        known = await self._look_up(schema, event_id)
+        known = await self._sessions.look_up(schema, event_id)
         endpoint = schema.find(known.endpoint)
-        session = Session(
-            self._get_transport(),
-            schema,
-            self._limits,
-            known.session_hash or "",
-            self._log_in,
-            job_id=event_id,
-        )
-        self._attached.add(session)
+        session = self._sessions.attach(schema, event_id, known.session_hash or "")
         no_deadline = Deadline.after(None, 0.0)
         job = self._make_job(schema, endpoint, session, self._transfer(schema), no_deadline, 0)
         job._machine.detached = True
         job._machine.sent = True
-
-        def leave(_: AsyncJob) -> None:
-            session.retire()
-            self._attached.discard(session)
-
-        job.add_done_callback(leave)
+        job.add_done_callback(lambda _: self._sessions.detach(session))
         session.attach(job, job._machine, event_id)
         await job._catch_up(known, self._timeouts.read)
         return job
-
-    async def _look_up(self, schema: AppSchema, event_id: str) -> KnownJob:
-        url = f"{schema.url}{schema.prefix}{job_path(event_id)}"
-
-        async def look() -> KnownJob:
-            reply = await self._get_transport().request("GET", url)
-            if reply.status == 401 and await self._log_in():
-                reply = await self._get_transport().request("GET", url)
-            if reply.status == 404:
-                raise JobNotFoundError(event_id=event_id)
-            return read_known_job(*reply, url=url)
-
-        return await retrying(look, f"looking for the job {event_id}")
 
     def reset_session(self) -> None:
         """Start a new session: the app's state (``gr.State``) is as for a new visitor.
 
         Jobs in flight go on in the old one.
         """
-        self._session_hash = str(uuid.uuid4())
-        self._retire_sessions()
+        self._sessions.reset()
 
     async def schema(self) -> AppSchema:
         """Return what the app offers, with names, types and descriptions.
@@ -686,34 +587,8 @@ class AsyncClient:
         Raises:
             JobwireError: Whatever `connect` raises.
         """
-        schema = await self._load()
-        if schema.complete:
-            return schema
-        # Whoever waits for it shares one try, its failure included.
-        if self._describing is None:
-            self._describing = run_soon(self._tasks, self._describe(schema))
-            self._describing.add_done_callback(_note_failure)
-        return await self._shared(self._describing)
-
-    async def _describe(self, schema: AppSchema) -> AppSchema:
-        url = f"{schema.url}{schema.prefix}info?serialize=False&all_endpoints=True"
-
-        async def read_info() -> Any:
-            return read_json(*await self._get_transport().request("GET", url), url=url)
-
-        info: Any = {}
-        try:
-            info = await retrying(read_info, f"asking {schema.url} for its API", policy=LOADING)
-        except AuthenticationError:
-            raise
-        except ServerError as error:
-            # Some old servers fail to describe themselves. Calls by position need
-            # no description.
-            logger.warning("the app does not describe its endpoints: %s", error)
-        finally:
-            self._describing = None
-        self._schema = schema.with_info(info)
-        return self._schema
+        await self._load()
+        return await self._app.described()
 
     async def view_api(
         self,
@@ -746,226 +621,24 @@ class AsyncClient:
 
     # -- inside --
 
-    def _check_loop(self) -> None:
-        if self._loop not in (None, asyncio.get_running_loop()):
-            raise LocalProtocolError(
-                "a client belongs to the event loop in which it was first used, and is closed "
-                "there; make one for each loop, or use Client, which works from everywhere"
-            )
-
     async def _load(self) -> AppSchema:
-        if self._closed:
-            raise ClientClosedError("the client is closed; make a new one")
-        self._check_loop()
-        self._loop = asyncio.get_running_loop()
-        if self._schema is None:
-            # Whoever waits for it shares one try, its failure included.
-            if self._loading is None:
-                self._loading = run_soon(self._tasks, self._open())
-                self._loading.add_done_callback(_note_failure)
-            await self._shared(self._loading)
-        if self._schema is None:
-            raise ClientClosedError("the client was closed meanwhile")
-        if any(session.damaged for session in self._sessions.values()):
-            self._stale = True
-        if self._stale:
-            await self._load_again()
-        return self._schema
-
-    async def _shared(self, task: asyncio.Task[T]) -> T:
-        """Wait for what others may wait for as well."""
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if self._closed:
-                raise ClientClosedError("the client was closed meanwhile") from None
-            raise
-
-    async def _load_again(self) -> None:
-        """See what is at the address now: a server that was restarted knows no login."""
-        self._leave_damaged()
-        if self._reloading is None:
-            self._reloading = run_soon(self._tasks, self._read_again())
-        reloading = self._reloading
-        try:
-            # Never fails by itself; whoever is cancelled leaves it to the others.
-            await asyncio.wait([reloading])
-        finally:
-            if reloading.done():
-                self._reloading = None
-        if not reloading.cancelled() and isinstance(error := reloading.exception(), JobwireError):
-            # The job itself will tell what is wrong.
-            logger.debug("the app could not be looked at again: %s", error)
-
-    async def _read_again(self) -> None:
-        self._schema = await self._app.read(self._get_transport(), self.src)
-        self._stale = False
-
-    async def _open(self) -> None:
-        try:
-            self._transport, self._schema = await self._app.open()
-        finally:
-            self._loading = None
-        if self._verbose:
-            logger.info("loaded %s (gradio %s)", self._schema.url, self._schema.version)
-
-    def _get_transport(self) -> Transport:
-        if self._closed:
-            raise ClientClosedError("the client is closed; make a new one")
-        if self._transport is None:
-            raise LocalProtocolError("the app has not been looked for yet")
-        return self._transport
+        """Return what the app offers now; see `connect` for what it raises."""
+        await self._app.load()
+        self._sessions.leave_damaged()
+        return await self._app.current()
 
     def _take_rendered(self, session: JobSession, config: bytes) -> None:
-        """Take on the endpoints that a job has rendered, for as long as its session lasts."""
-        if session is not self._sessions.get(Session) or self._schema is None:
-            return
-        try:
-            self._schema = self._schema.with_rendered(decode_value(config))
-        except RemoteProtocolError as error:
-            logger.warning("what the app rendered cannot be read: %s", error)
-
-    def _session_for_new_jobs(self, schema: AppSchema, endpoint: Endpoint) -> JobSession:
-        shared = schema.carrier(endpoint) == "session stream"
-        kind: type[JobSession] = Session if shared else ConnectionSession
-        self._leave_damaged()
-        if kind not in self._sessions:
-            common = self._get_transport(), schema, self._limits, self._session_hash
-            self._sessions[kind] = (
-                Session(*common, self._log_in) if shared else ConnectionSession(*common)
-            )
-        return self._sessions[kind]
-
-    async def _log_in(self) -> bool:
-        """Log in again at a server that does not know us any more; False if we have no login."""
-        if not self._app.has_login:
-            return False
-        await self._load_again()
-        return True
-
-    def _leave_damaged(self) -> None:
-        """Begin another session if the server has lost track of this one."""
-        if not any(session.damaged for session in self._sessions.values()):
-            return
-        self._stale = True
-        # A new name keeps the server's remains of the old session from taking our
-        # messages; but an app that keeps state keeps it under the old one.
-        if self._schema is None or not self._schema.stateful:
-            self._session_hash = str(uuid.uuid4())
-        self._retire_sessions()
-
-    def _retire_sessions(self) -> None:
-        self._retired = [session for session in self._retired if session.busy]
-        for session in self._sessions.values():
-            session.retire()
-            self._retired.append(session)
-        self._sessions.clear()
-        if self._schema is not None:
-            self._schema = self._schema.without_rendered()
+        self._sessions.take_rendered(session, config)
 
     def _transfer(self, schema: AppSchema) -> FileTransfer:
         if self._files is None:
             self._files = FileTransfer(
-                self._get_transport(), schema, self._timeouts, self._max_download_size
+                self._app.transport, schema, self._timeouts, self._max_download_size
             )
         return self._files
 
-    def _present_files(
-        self, endpoint: Endpoint, transfer: FileTransfer
-    ) -> tuple[Fetch | None, Callable[[dict[str, Any]], Any] | None]:
-        """Return what fetches the files of an endpoint's outputs, and what shows them."""
-        if self._lazy_files:
-            return None, lambda data: self._make_file(AsyncFileResult(transfer, data))
-        if self._directory is None or not any(
-            component.holds_files and not component.skipped for component in endpoint.outputs
-        ):
-            return None, None
-        fetch = Fetch(transfer, endpoint, self._directory)
-        return fetch, fetch.path
-
-    async def _deliver(self, job: AsyncJob, machine: JobMachine, call: Call) -> None:
-        try:
-            if call.has_files and not await self._send_files(job, machine, call):
-                job._session.withdraw(machine)
-                return
-            async with self._gate:
-                session = job._session
-                if session.damaged and self._schema is not None and not machine.state.ended:
-                    session.withdraw(machine)
-                    session = self._session_for_new_jobs(self._schema, call.endpoint)
-                    session.register(job, machine)
-                    job._session = session
-                await session.submit(machine, call.encode(), call.headers)
-        except asyncio.CancelledError:
-            # The client is being closed; most jobs have failed by now.
-            error = ClientClosedError("the client was closed while the job was being submitted")
-            if machine.fail(error, asyncio.get_running_loop().time()):
-                job._notify()
-            raise
-
-    async def _deliver_again(
-        self, job: AsyncJob, machine: JobMachine, call: Call, retries: int
-    ) -> None:
-        """Submit a job that was lost once more, after a moment."""
-        if self._closed or self._schema is None:
-            error = ClientClosedError("the client was closed before the job was submitted again")
-            machine.fail(error, asyncio.get_running_loop().time())
-            job._notify()
-            return
-        session = job._session = self._session_for_new_jobs(self._schema, call.endpoint)
-        session.register(job, machine)
-        delay = RetryPolicy().backoff(
-            retries - machine.repeats,
-            jitter=random.random(),  # noqa: S311
-        )
-        await job._wait_to_retry(delay, "its connection was lost")
-        await self._deliver(job, machine, call)
-
     def _own_timeout(self, timeout: Any) -> float | None:
         return self._timeout if timeout is None else check_timeout(timeout)
-
-    async def _send_files(self, job: AsyncJob, machine: JobMachine, call: Call) -> bool:
-        """Send the files of a call; False if the job has ended, by that or meanwhile."""
-        loop = asyncio.get_running_loop()
-
-        def note(unit: ProgressUnit) -> None:
-            machine.send([unit], loop.time())
-            job._notify()
-
-        sending = loop.create_task(call.send_files(note))
-        job.add_done_callback(lambda _: sending.cancel())
-        try:
-            await asyncio.wait([sending])
-            if not sending.cancelled() and (error := sending.exception()) is not None:
-                if not isinstance(error, JobwireError):
-                    logger.error("the files of a job could not be sent", exc_info=error)
-                    error = JobwireError(f"the job's files could not be sent: {error!r}")
-                machine.fail(error, loop.time())
-                job._notify()
-        finally:
-            sending.cancel()
-        return not machine.state.ended
-
-
-def _note_failure(task: asyncio.Task[Any]) -> None:
-    """See a task's failure, even if all who waited for it were cancelled."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _directory(given: str | os.PathLike[str] | None) -> Path:
-    """Return where fetched files go.
-
-    Raises:
-        FileError: It is there, but no directory.
-    """
-    if given is None:
-        default = os.path.join(tempfile.gettempdir(), "gradio")
-        return Path(os.environ.get("GRADIO_TEMP_DIR") or default)
-    directory = Path(given)
-    if directory.exists() and not directory.is_dir():
-        raise FileError(f"download_files={str(given)!r} is no directory", path=str(given))
-    return directory
 
 
 def _default_transport() -> Callable[[TransportOptions], Transport]:
@@ -980,15 +653,6 @@ def _as_list(
     if callbacks is None:
         return ()
     return [callbacks] if callable(callbacks) else callbacks
-
-
-def _explain_refused_file(job: AsyncJob) -> None:
-    error = job._machine.error
-    if isinstance(error, AppError) and "not uploaded by a user" in error.message:
-        error.add_note(
-            "A file of this machine is uploaded if what handle_file() returned is passed as it "
-            "is. A plain dict, such as a copy of that, names a file that the server has."
-        )
 
 
 def _call_with_result(callback: Callable[..., object], job: AsyncJob) -> None:

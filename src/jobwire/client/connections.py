@@ -13,7 +13,6 @@ from typing import Any
 from jobwire.client.job import AsyncJob
 from jobwire.client.retrying import submitting
 from jobwire.client.session import (
-    CANCELLED,
     CLOSE_TIMEOUT,
     EVENTS,
     Limits,
@@ -32,7 +31,7 @@ from jobwire.protocol.job import JobMachine
 from jobwire.protocol.payload import batch_body, extend_body
 from jobwire.protocol.replies import check, read_output, refuse_websocket
 from jobwire.protocol.schema import AppSchema, Endpoint
-from jobwire.protocol.session import StopJob
+from jobwire.protocol.stopping import StopJob
 from jobwire.transports.base import Timeouts, Transport, WebSocketRefusedError
 
 __all__ = ("ConnectionSession",)
@@ -156,7 +155,7 @@ class ConnectionSession:
         now = self._loop.time()
         carried = self._jobs.get(machine)
         if carried is None:  # settled
-            ended = machine.fail(error, now) if error else machine.cancel(CANCELLED, now)
+            ended = machine.give_up(error, now)
             job._notify()
             return ended
         cancelled = carried.protocol.cancel(now, error)

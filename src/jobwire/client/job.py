@@ -23,10 +23,11 @@ from jobwire.protocol.outputs import OutputCursor
 from jobwire.types import OutputUpdate, Status, StatusUpdate, Update
 
 if TYPE_CHECKING:
-    from jobwire.client.client import AsyncClient, JobSession
+    from jobwire.client.client import AsyncClient
     from jobwire.client.deadline import Deadline
     from jobwire.client.fetch import Fetch
     from jobwire.client.observer import Observer
+    from jobwire.client.sessions import JobSession
     from jobwire.protocol.replies import KnownJob
 
 __all__ = ("AsyncJob",)

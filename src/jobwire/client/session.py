@@ -28,13 +28,8 @@ from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_cancel, read_event_id
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
-from jobwire.protocol.session import (
-    NO_FUNCTION,
-    CloseEventStream,
-    OpenEventStream,
-    SessionProtocol,
-    StopJob,
-)
+from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol
+from jobwire.protocol.stopping import NO_FUNCTION, StopJob
 from jobwire.transports.base import (
     MAX_ERROR_SIZE,
     Response,
@@ -45,7 +40,6 @@ from jobwire.transports.base import (
 )
 
 __all__ = (
-    "CANCELLED",
     "CLOSE_TIMEOUT",
     "EVENTS",
     "Limits",
@@ -74,8 +68,6 @@ _MAX_STOPS = 40
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for telling the server, when a client is closed, what it need not do."""
-
-CANCELLED = "the job was cancelled"
 
 _KEY = "idempotency-key"
 
@@ -244,7 +236,7 @@ class Session:
         """
         now = self._loop.time()
         if machine not in self._jobs:  # settled, or on its way from one session to another
-            ended = machine.fail(error, now) if error else machine.cancel(CANCELLED, now)
+            ended = machine.give_up(error, now)
             job._notify()
             return ended
         cancelled = self._protocol.cancel(machine, now, error)

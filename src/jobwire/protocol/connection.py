@@ -38,8 +38,8 @@ from jobwire.protocol.messages import (
     SendHash,
     decode_message,
 )
-from jobwire.protocol.session import StopJob
 from jobwire.protocol.sse import SSEParser
+from jobwire.protocol.stopping import StopJob
 from jobwire.types import Status
 
 __all__ = ("AnswerData", "AnswerHash", "CloseConnection", "ConnectionAction", "ConnectionProtocol")
@@ -156,7 +156,7 @@ class ConnectionProtocol:
                 "the job was cancelled; the server stops it at its next output, and cannot stop "
                 "what is no generator"
             )
-        if not (job.fail(error, now) if error else job.cancel(fate, now)):
+        if not job.give_up(error, now, fate):
             return False
         if not running or job.event_id is None or job.outputs.yielded:
             self._drop(stop=running)

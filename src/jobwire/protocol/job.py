@@ -283,6 +283,18 @@ class JobMachine:
         error = JobCancelledError(why, event_id=self.event_id)
         return self._end(Signal.CANCEL, Status.CANCELLED, error, now)
 
+    def give_up(
+        self, error: JobwireError | None, now: float, fate: str = "the job was cancelled"
+    ) -> bool:
+        """End the job from this side; False if it had ended before.
+
+        Args:
+            error: Why; None if it was cancelled.
+            now: Monotonic seconds.
+            fate: What to say if it was cancelled.
+        """
+        return self.fail(error, now) if error else self.cancel(fate, now)
+
     def lose(self, why: str, now: float) -> bool:
         """Note that the job's connection is gone; False if it had ended before.
 

@@ -17,18 +17,14 @@ Rules that servers force on it, each found by experiment:
 * jobwire's own servers keep them. There a stream goes on after the last event that came,
   whatever happened to it, and for as long as the server may be silent.
 * For the same reason a stream is never closed from this side while jobs may join it.
-* ``/cancel`` stops *all* running jobs of a function in the session, and those others
-  are never heard of again. It is sent in a way, or at a time, that spares them.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
-
-from msgspec import UnsetType
 
 from jobwire.exceptions import (
     ClientClosedError,
@@ -52,21 +48,18 @@ from jobwire.protocol.messages import (
     Heartbeat,
     Malformed,
     Message,
-    ProcessCompleted,
-    ProcessGenerating,
-    ProcessStarts,
     UnexpectedError,
     decode_message,
 )
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.sse import SSEParser
+from jobwire.protocol.stopping import StopJob, Stopping
 
 __all__ = (
     "Action",
     "CloseEventStream",
     "OpenEventStream",
     "SessionProtocol",
-    "StopJob",
 )
 
 
@@ -87,27 +80,7 @@ class CloseEventStream:
     """Drop the event stream; do not report that."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopJob:
-    """Tell the server to stop a job.
-
-    Attributes:
-        event_id: The job.
-        fn_index: What to send as its function: the real one where every running job
-            of it may be stopped, else `NO_FUNCTION`.
-    """
-
-    event_id: str
-    fn_index: int
-
-
 Action = OpenEventStream | CloseEventStream | StopJob
-
-NO_FUNCTION = -1
-"""A function index that no server has. With it, ``/cancel`` of a recent server takes
-the one job out of the queue or closes its generator, and leaves other jobs alone; but
-it does not interrupt an ``async def``."""
-
 
 _QUOTED_ID = re.compile("'[0-9a-f]{32}'")
 
@@ -116,24 +89,6 @@ def _double(event_id: str) -> RemoteProtocolError:
     return RemoteProtocolError(
         f"the server gave two jobs the same id, {event_id}", event_id=event_id
     )
-
-
-@dataclass(slots=True)
-class _Abandoned:
-    """A job that was cancelled here, but perhaps not stopped on the server.
-
-    Attributes:
-        fn_index: Its function.
-        running: It runs, as far as we have heard.
-        closing: The server was asked to close its generator. Should that come between two
-            steps, the server starts the function from its beginning (6.14 to 6.31).
-        closed: The server has said that it did.
-    """
-
-    fn_index: int
-    running: bool
-    closing: bool = False
-    closed: bool = False
 
 
 class _Stream(Enum):
@@ -186,8 +141,7 @@ class SessionProtocol:
         self._jobs: dict[str, JobMachine] = {}  # accepted, and not settled
         self._untold: deque[JobMachine] = deque()  # of those: no word of it on the stream yet
         self._unheard: set[JobMachine] = set()  # of those: no word of it since a stream broke
-        self._running: Counter[int] = Counter()  # of _jobs, by function
-        self._abandoned: dict[str, _Abandoned] = {}  # by event id
+        self._stopping = Stopping(dialect, self._awaited)  # cancelled here, but not there
         self._unclaimed: dict[str, list[tuple[Message, int]]] = {}
         self._unclaimed_size = 0
 
@@ -260,6 +214,13 @@ class SessionProtocol:
         """No job is being submitted or waited for."""
         return not self._submitting and not self._jobs
 
+    def _awaited(self, fn_index: int, but: JobMachine | None) -> bool:
+        """Whether somebody waits for a job of the function."""
+        return any(
+            job.fn_index == fn_index and job is not but and not job.state.ended
+            for job in (*self._jobs.values(), *self._submitting)
+        )
+
     # -- what this side wants --
 
     def submit(self, job: JobMachine) -> None:
@@ -284,9 +245,9 @@ class SessionProtocol:
                 self.rejected(job, _double(event_id), now)
             elif job in self._overflowed:
                 self.rejected(job, self._overflow(event_id), now)
-                self._stop(event_id, job.fn_index, running=False)
+                self._actions += self._stopping.stop(event_id, job.fn_index, running=False)
             elif job.state.ended:
-                self._stop(event_id, job.fn_index, running=False)
+                self._actions += self._stopping.stop(event_id, job.fn_index, running=False)
             else:
                 job.accept(event_id, now)
                 self._jobs[event_id] = job
@@ -321,7 +282,7 @@ class SessionProtocol:
             False if the job had ended before; nothing changes then.
         """
         event_id, running = job.event_id, job.state is State.RUNNING
-        ended = job.fail(error, now) if error else job.cancel(self._fate(job), now)
+        ended = job.give_up(error, now, self._stopping.fate(job))
         if ended:
             self._let_go(job, event_id, running=running)
         return ended
@@ -332,10 +293,11 @@ class SessionProtocol:
         if event_id is None or event_id not in self._jobs:
             return
         del self._jobs[event_id]
+        fn_index, yielded = job.fn_index, job.outputs.yielded
         if running:
-            self._running[job.fn_index] -= 1
-        self._stop(event_id, job.fn_index, running=running, yielded=job.outputs.yielded)
-        self._stop_abandoned(job.fn_index)
+            self._stopping.ended(fn_index)
+        self._actions += self._stopping.stop(event_id, fn_index, running=running, yielded=yielded)
+        self._actions += self._stopping.stop_the_rest(fn_index)
 
     def close(self, now: float) -> None:
         """Fail every job that is in flight, have the server stop them, and drop the stream."""
@@ -465,7 +427,7 @@ class SessionProtocol:
             # Read to the end: a server that is cut off here drops the session.
             self._stream = _Stream.ENDING
         elif message.event_id is not None:
-            if message.event_id in self._jobs or message.event_id in self._abandoned:
+            if message.event_id in self._jobs or message.event_id in self._stopping:
                 self._route(message, now)
             elif self._sending:
                 self._keep(message, message.event_id, size)
@@ -484,32 +446,14 @@ class SessionProtocol:
                 self._changed[job] = None
             runs = job.state is State.RUNNING
             if runs and not ran:
-                self._running[job.fn_index] += 1
+                self._stopping.started(job.fn_index)
             if job.state.settled or job.lost:
                 del self._jobs[event_id]
                 if ran:
-                    self._running[job.fn_index] -= 1
-                self._stop_abandoned(job.fn_index)
-        elif (abandoned := self._abandoned.get(event_id)) is not None:
-            self._route_abandoned(message, event_id, abandoned)
-
-    def _route_abandoned(self, message: Message, event_id: str, job: _Abandoned) -> None:
-        if isinstance(message, ProcessCompleted):
-            output = message.output
-            empty = isinstance(output.data, UnsetType) and isinstance(output.error, UnsetType)
-            if not (empty and message.success is not False):
-                del self._abandoned[event_id]
-            # The answer to a cancel is a success without data; what runs, runs on.
-            elif job.closing:
-                job.closed = True
-            elif not job.running:
-                del self._abandoned[event_id]
-        elif isinstance(message, (ProcessStarts, ProcessGenerating)):
-            if job.closing and not job.closed:
-                return  # it was on its way
-            del self._abandoned[event_id]
-            yielded = isinstance(message, ProcessGenerating)
-            self._stop(event_id, job.fn_index, running=True, yielded=yielded)
+                    self._stopping.ended(job.fn_index)
+                self._actions += self._stopping.stop_the_rest(job.fn_index)
+        elif event_id in self._stopping:
+            self._actions += self._stopping.receive(message, event_id)
 
     def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
         # The session broke, or was closed, while the job was on its way. The server
@@ -574,103 +518,15 @@ class SessionProtocol:
 
     def _fail(self, job: JobMachine, error: RemoteProtocolError, now: float) -> None:
         if job.state is State.RUNNING:
-            self._running[job.fn_index] -= 1
+            self._stopping.ended(job.fn_index)
         if job.fail(RemoteProtocolError(str(error), event_id=job.event_id), now):
             self._changed[job] = None
         self._jobs.pop(job.event_id or "", None)
 
-    # -- stopping what was cancelled --
-
-    def _stop(self, event_id: str, fn_index: int, *, running: bool, yielded: bool = False) -> None:
-        """Have the server stop a job now, or remember to do it when it can be done.
-
-        Args:
-            event_id: The job.
-            fn_index: Its function.
-            running: It runs, as far as we have heard.
-            yielded: It has given an output, so that it is a generator, and the server
-                has got hold of it.
-        """
-        if self._dialect.cancel == "job":
-            self._actions.append(StopJob(event_id, NO_FUNCTION))
-            return
-        if self._dialect.cancel == "reset":
-            if running:
-                self._actions.append(StopJob(event_id, fn_index))
-                return
-        elif running and not self._others(fn_index):
-            self._actions.append(StopJob(event_id, fn_index))
-            return
-        elif self._dialect.precise_cancel:
-            if not running or yielded:
-                self._actions.append(StopJob(event_id, NO_FUNCTION))
-            # If it was just about to start, that came too late; we shall hear of it.
-        elif running and not self._running[fn_index]:
-            self._actions.append(StopJob(event_id, fn_index))
-            return
-        # else: it runs all the same when its turn comes; then it can be stopped.
-        closing = self._dialect.precise_cancel and yielded
-        self._abandoned[event_id] = _Abandoned(fn_index, running, closing)
-
-    def _others(self, fn_index: int, but: JobMachine | None = None) -> bool:
-        """Whether somebody waits for a job of the function."""
-        return any(
-            job.fn_index == fn_index and job is not but and not job.state.ended
-            for job in (*self._jobs.values(), *self._submitting)
-        )
-
-    def _fate(self, job: JobMachine) -> str:
-        """Return what to say of a job that is cancelled now: what the server will do with it."""
-        told = self._dialect.cancel == "cancel"
-        if not job.sent:
-            fate = "before it was sent"
-        elif job.state is State.SUBMITTING:
-            fate = "the server is told to stop it as soon as it has confirmed it"
-        elif self._dialect.durable:
-            fate = "the server is told to stop it, whatever it does"
-        elif job.state is not State.RUNNING and self._dialect.precise_cancel:
-            fate = "the server is told to take it out of its queue"
-        elif job.state is not State.RUNNING:
-            what = "it" if told else "it, if it is a generator,"
-            fate = f"the server keeps it queued, and is told to stop {what} when its turn comes"
-        elif not told:
-            fate = "the server stops it at its next output, and cannot stop what is no generator"
-        elif not self._others(job.fn_index, but=job):
-            fate = (
-                "the server stops a generator at its next output and an async function where it "
-                "awaits; a plain function runs to its end"
-            )
-        elif self._dialect.precise_cancel:
-            fate = (
-                "the server stops a generator at its next output; any other function runs to its "
-                "end, for other jobs of it would be stopped too"
-            )
-        else:
-            fate = "it runs until other jobs of its function are over, which would be stopped too"
-        return f"the job was cancelled; {fate}" if job.sent else f"the job was cancelled {fate}"
-
-    def _stop_abandoned(self, fn_index: int) -> None:
-        """Stop the cancelled jobs that ran on for the sake of others of the function."""
-        if not self._abandoned or self._running[fn_index]:
-            return
-        running = {id: job for id, job in self._abandoned.items() if job.fn_index == fn_index}
-        running = {id: job for id, job in running.items() if job.running}
-        if running and not self._others(fn_index):
-            # Whatever is sent for one stops all; also the generator that was to be closed,
-            # of which nobody can tell whether it was.
-            for event_id in running:
-                del self._abandoned[event_id]
-            self._actions.append(StopJob(next(iter(running)), fn_index))
-            return
-        for event_id, job in running.items():
-            if not job.closing:
-                del self._abandoned[event_id]
-                self._stop(event_id, fn_index, running=True)
-
     # -- the stream --
 
     def _open_if_needed(self, now: float) -> None:
-        wanted = self._jobs or any(not job.closing for job in self._abandoned.values())
+        wanted = self._jobs or self._stopping.listening
         if wanted and self._stream is _Stream.CLOSED and self._open_at is None:
             self._stream = _Stream.OPENING
             self._heard_at = now
@@ -750,5 +606,4 @@ class SessionProtocol:
         self._overflowed.clear()
         self._jobs.clear()
         self._unheard.clear()
-        self._abandoned.clear()
-        self._running.clear()
+        self._stopping.forget()

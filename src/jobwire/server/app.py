@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import re
 import secrets
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -16,21 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobwire.exceptions import ArgumentError, JobwireError
+from jobwire.server.access_log import AccessLog
 from jobwire.server.auth import Auth
+from jobwire.server.declaration import make_endpoint
 from jobwire.server.documents import Facts
-from jobwire.server.endpoint import (
-    Endpoint,
-    OnCrash,
-    Priority,
-    Visibility,
-    Where,
-    check_options,
-    inspect_endpoint,
-)
-from jobwire.server.errors import DeclarationError
+from jobwire.server.endpoint import Endpoint, OnCrash, Priority, Visibility, Where
 from jobwire.server.executors.base import is_worker
 from jobwire.server.guard import Guard
 from jobwire.server.routes import Router, Routes
@@ -51,13 +41,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MIB = 1024 * 1024
 
-_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
-
 is_loading: ContextVar[bool] = ContextVar("is_loading", default=False)
 """Whether a program is run only to find its app: then `App.launch` serves nothing."""
-
-_access = logging.getLogger("jobwire.access")
-_SHOWN = ("client", "method", "path", "status", "milliseconds")
 
 
 class App:
@@ -274,8 +259,10 @@ class App:
         """
 
         def declare(function: F) -> F:
-            self._declare(
+            endpoint = make_endpoint(
                 function,
+                self.endpoints,
+                self.settings,
                 name=name,
                 description=description,
                 visibility=visibility,
@@ -292,98 +279,10 @@ class App:
                 on_crash=on_crash,
                 max_retries=max_retries,
             )
+            self.endpoints[endpoint.api_name] = endpoint
             return function
 
         return declare if function is None else declare(function)
-
-    def _declare(
-        self,
-        function: Callable[..., Any],
-        *,
-        name: str | None,
-        description: str | None,
-        visibility: Visibility,
-        queue: bool,
-        batch: bool,
-        max_batch_size: int,
-        concurrency_limit: int | Literal["default"] | None,
-        concurrency_id: str | None,
-        time_limit: float | None,
-        priority: Priority,
-        executor: Where | None,
-        show_errors: bool | None,
-        abandon_after: float | Literal["default"] | None = "default",
-        on_crash: OnCrash = "fail",
-        max_retries: int = 1,
-    ) -> None:
-        # First what the rest of this relies on.
-        if not (name is None or isinstance(name, str)):
-            raise DeclarationError(f"an endpoint's name is a text, or None, not {name!r}")
-        signature, track_tqdm = inspect_endpoint(function, batch=batch, name=name)
-        api_name = name or signature.name
-        if not _NAME.fullmatch(api_name):
-            raise DeclarationError(
-                f"{api_name!r} cannot name an endpoint: it goes into addresses, so use ASCII "
-                "letters, digits, '_', '-' and '.'; name=... gives another name"
-            )
-        if api_name in self.endpoints:
-            raise DeclarationError(
-                f"there is an endpoint /{api_name} already; name=... gives this one another"
-            )
-        if batch and signature.kind not in ("function", "coroutine"):
-            raise DeclarationError(
-                f"/{api_name} is a generator; only functions can take a batch of jobs"
-            )
-        check_options(
-            api_name,
-            description=description,
-            visibility=visibility,
-            queue=queue,
-            batch=batch,
-            max_batch_size=max_batch_size,
-            concurrency_limit=concurrency_limit,
-            concurrency_id=concurrency_id,
-            time_limit=time_limit,
-            priority=priority,
-            executor=executor,
-            show_errors=show_errors,
-            abandon_after=abandon_after,
-            on_crash=on_crash,
-            max_retries=max_retries,
-        )
-        limit = (
-            self.settings.default_concurrency_limit
-            if concurrency_limit == "default"
-            else concurrency_limit
-        )
-        self.endpoints[api_name] = Endpoint(
-            id=len(self.endpoints),
-            api_name=api_name,
-            function=function,
-            signature=signature,
-            description=signature.description if description is None else description,
-            visibility=visibility,
-            queue=queue,
-            batch=batch,
-            max_batch_size=max_batch_size,
-            # Names of endpoints have no slash, so no concurrency_id is one of these.
-            concurrency_id=(concurrency_id or f"/{api_name}") if queue else f"/{api_name}/unqueued",
-            concurrency_limit=limit if queue else None,
-            time_limit=time_limit,
-            priority=priority,
-            show_errors=self.settings.show_errors if show_errors is None else show_errors,
-            abandon_after=(
-                self.settings.abandon_after
-                if abandon_after == "default" and signature.kind.endswith("generator")
-                else None
-                if abandon_after == "default"
-                else abandon_after
-            ),
-            on_crash=on_crash,
-            max_retries=max_retries,
-            track_tqdm=track_tqdm,
-            executor=executor,
-        )
 
     def api(
         self,
@@ -417,8 +316,10 @@ class App:
             while free in self.endpoints:
                 number += 1
                 free = f"{wanted}_{number}"
-            self._declare(
+            endpoint = make_endpoint(
                 function,
+                self.endpoints,
+                self.settings,
                 name=free,
                 description=description,
                 visibility=api_visibility,
@@ -432,6 +333,7 @@ class App:
                 executor=None,
                 show_errors=None,
             )
+            self.endpoints[endpoint.api_name] = endpoint
             return function
 
         return declare if fn is None else declare(fn)
@@ -685,58 +587,18 @@ class App:
         if path.endswith("/") and path != f"{scope.get('root_path', '')}/":
             # Stock clients up to 4.x write a slash at the end of some paths.
             scope = {**scope, "path": path.rstrip("/")}
-        if _access.isEnabledFor(logging.INFO):
-            await self._logged(self._stack, scope, receive, send)
-        else:
-            await self._stack(scope, receive, send)
+        await self._stack(scope, receive, send)
 
     def _make_stack(self) -> ASGIApp:
         settings = self.settings
-        return Guard(
+        guard = Guard(
             Router(Routes(self).table()),
             auth=self.auth,
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
             max_body_size=settings.max_body_size,
         )
-
-    async def _logged(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        status = 500
-
-        async def noting_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await app(scope, receive, noting_send)
-        finally:
-            client = scope.get("client")
-            # Without the query string: it can hold tokens.
-            fields = {
-                "client": client[0] if client else None,
-                "method": scope.get("method", scope["type"]),
-                "path": scope["path"],
-                "status": status,
-                "milliseconds": round((time.perf_counter() - start) * 1000, 3),
-                "user": scope.get("user"),
-            }
-            # A path must not bring line breaks into the log.
-            shown = fields | {"path": ascii(scope["path"])[1:-1]}
-            # Made by hand: logging would walk the stack for who called it.
-            record = logging.LogRecord(
-                _access.name,
-                logging.INFO,
-                __file__,
-                0,
-                "%s %s %s %d %.1f ms",
-                tuple(shown[key] for key in _SHOWN),
-                None,
-            )
-            record.request = fields
-            _access.handle(record)
+        return AccessLog(guard)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

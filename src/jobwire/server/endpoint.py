@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from jobwire.server.context import Progress, Request, Session
-from jobwire.server.errors import DeclarationError
-from jobwire.server.execution import INJECTABLE
+from jobwire.server.context import Request, Session
 from jobwire.server.run import Outcome
-from jobwire.server.settings import is_count, is_optional, is_seconds
-from jobwire.server.signature import Signature, inspect_function
+from jobwire.server.signature import Signature
 
 __all__ = (
     "Durations",
@@ -21,8 +17,6 @@ __all__ = (
     "Priority",
     "Visibility",
     "Where",
-    "check_options",
-    "inspect_endpoint",
 )
 
 Visibility = Literal["public", "undocumented", "private"]
@@ -123,71 +117,3 @@ class Endpoint:
     def is_async(self) -> bool:
         """Whether it runs in an event loop."""
         return self.signature.kind in ("coroutine", "async_generator")
-
-
-def inspect_endpoint(
-    function: Callable[..., Any], *, batch: bool, name: str | None
-) -> tuple[Signature, bool]:
-    """Return a function's signature, and whether the bars of ``tqdm`` are its progress."""
-    signature = inspect_function(function, injectable=INJECTABLE, batch=batch, name=name)
-    if batch and {Session, Request} & set(signature.injected.values()):
-        raise DeclarationError(
-            f"{signature.name}: a batch has the jobs of several callers, so it cannot have the "
-            "Session or the Request of one of them"
-        )
-    defaults = (p.default for p in inspect.signature(function).parameters.values())
-    return signature, any(isinstance(value, Progress) and value.track_tqdm for value in defaults)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-_is_text_or_none = is_optional(lambda value: isinstance(value, str))
-
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "description": (_is_text_or_none, "a text, or None"),
-    "visibility": (
-        lambda value: value in get_args(Visibility),
-        "'public', 'undocumented' or 'private'",
-    ),
-    "queue": (_is_bool, "True or False"),
-    "batch": (_is_bool, "True or False"),
-    "max_batch_size": (is_count, "an int of at least 1"),
-    "concurrency_limit": (
-        lambda value: value == "default" or value is None or is_count(value),
-        "an int of at least 1, 'default', or None for no limit",
-    ),
-    "concurrency_id": (_is_text_or_none, "a text, or None"),
-    "time_limit": (
-        is_optional(lambda value: is_seconds(value) and value > 0),
-        "a number of seconds above 0, or None for no limit",
-    ),
-    "executor": (
-        is_optional(lambda value: value in get_args(Where)),
-        "'thread', 'process', or None for what the app says",
-    ),
-    "priority": (
-        lambda value: isinstance(value, int) or callable(value),
-        "an int, or a function of the Request that returns one",
-    ),
-    "abandon_after": (
-        lambda value: value in ("default", None) or is_seconds(value),
-        "a number of seconds, 0 or more, 'default', or None for never",
-    ),
-    "on_crash": (lambda value: value in get_args(OnCrash), "'fail' or 'retry'"),
-    "max_retries": (is_count, "an int of at least 1"),
-    "show_errors": (is_optional(_is_bool), "True, False, or None for what the app says"),
-}
-
-
-def check_options(api_name: str, **options: Any) -> None:
-    """Check what was said about an endpoint, by the names of the arguments of `App.endpoint`.
-
-    Raises:
-        DeclarationError: One makes no sense.
-    """
-    for name, value in options.items():
-        is_right, expected = _RULES[name]
-        if not is_right(value):
-            raise DeclarationError(f"/{api_name}: {name} is {expected}, not {value!r}")

@@ -65,15 +65,7 @@ class JobRoutes:
     async def events(self, request: HTTPRequest) -> EventStream:
         service = self._service
         channel = service.job_channel(self._ticket(request).id)
-        after = after_of(request)
-        return EventStream(
-            session_events(
-                channel,
-                on_leave=service.leave,
-                after=after,
-                is_closed=lambda: service.delivery.closed,
-            )
-        )
+        return EventStream(session_events(channel, service, after=after_of(request)))
 
     async def cancel(self, request: HTTPRequest) -> Response:
         outcome = self._service.queue.cancel(self._ticket(request).id)

@@ -252,19 +252,9 @@ class Routes:
         if hash is None:
             raise _BadBodyError("Field required", place=("query", "session_hash"))
         after = after_of(request)
-        channel = self._service.channel(hash, request.scope["user"], after=after)
-        return self._stream(channel, after)
-
-    def _stream(self, channel: Channel | None, after: int | None) -> EventStream:
         service = self._service
-        return EventStream(
-            session_events(
-                channel,
-                on_leave=service.leave,
-                after=after,
-                is_closed=lambda: service.delivery.closed,
-            )
-        )
+        channel = service.channel(hash, request.scope["user"], after=after)
+        return EventStream(session_events(channel, service, after=after))
 
     async def call(self, request: HTTPRequest) -> Response:
         endpoint = self._service.find(request.path_params["name"])

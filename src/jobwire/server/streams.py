@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -26,6 +26,9 @@ from jobwire.protocol.sse import encode_event
 from jobwire.server.channels import Channel
 from jobwire.server.delivery import Bell, Delivery
 from jobwire.server.stores.base import Events, JobNotFoundError, Store, StoreError
+
+if TYPE_CHECKING:
+    from jobwire.server.service import Service
 
 __all__ = ("EventStream", "Outcome", "alive", "call_events", "outcome", "session_events")
 
@@ -124,11 +127,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def session_events(
-    channel: Channel | None,
-    *,
-    on_leave: Callable[[Channel], None],
-    after: int | None = None,
-    is_closed: Callable[[], bool] = lambda: False,
+    channel: Channel | None, service: Service, *, after: int | None
 ) -> AsyncGenerator[bytes]:
     """Yield all that a session is told, until nothing is left to tell.
 
@@ -136,9 +135,8 @@ async def session_events(
 
     Args:
         channel: The session's; None if there is no such session.
-        on_leave: Called when the stream is over, unless another has taken over.
+        service: Is told when the stream is over, unless another has taken over.
         after: The number of the last event that the client has had; None if it cannot say.
-        is_closed: Whether the server has stopped, and there will be no more events.
     """
     if channel is None:
         # In the words and the form that stock servers have for it.
@@ -157,7 +155,7 @@ async def session_events(
                 continue
             if not channel.pending:
                 break
-            if is_closed():
+            if service.delivery.closed:  # there will be no more events
                 yield _STOPPED if after is None else _STOPPING
                 return
             if now - sent >= HEARTBEAT_INTERVAL:
@@ -174,11 +172,11 @@ async def session_events(
             await asyncio.sleep(0)
         if channel.bell is bell:
             channel.detach(now=time.monotonic())
-            on_leave(channel)
+            service.leave(channel)
     finally:
         if channel.bell is bell:
             channel.bell = None
-            on_leave(channel)
+            service.leave(channel)
 
 
 class _Reader:

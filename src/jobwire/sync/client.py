@@ -105,7 +105,7 @@ class Client:
         )
         self._loop = loop_thread()
         self._loop.adopt(self._client)
-        self._client._make_file = partial(_make_file, weakref.ref(self))
+        self._client._output_files.make_file = partial(_make_file, weakref.ref(self))
         weakref.finalize(self, self._loop.discard, self._client).atexit = False
         try:
             self._loop.run(self._client.connect())

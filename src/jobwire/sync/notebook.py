@@ -109,7 +109,7 @@ def _bundle(job: Job, view: JobView) -> dict[str, str]:
 
 
 def _name(job: Job) -> str:
-    schema, number = job._job._client._schema, job._job._machine.fn_index
+    schema, number = job._job._client._app.schema, job._job._machine.fn_index
     endpoint = schema.endpoints.get(number) if schema is not None else None
     return endpoint.label if endpoint is not None else f"fn_index={number}"
 

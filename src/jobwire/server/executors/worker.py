@@ -24,7 +24,7 @@ from typing import Any
 
 from jobwire.exceptions import JobCancelledError
 from jobwire.server.context import Level
-from jobwire.server.endpoint import inspect_endpoint
+from jobwire.server.declaration import inspect_endpoint
 from jobwire.server.execution import Callee, Execution, Inputs, failure_of
 from jobwire.server.executors.messages import (
     Answer,
