@@ -205,7 +205,12 @@ def test_a_key_of_the_callers_own_makes_calls_the_same_job(shared: Durable, tag:
         jobs = [
             client.submit(tag, api_name="/once", headers={"Idempotency-Key": tag}) for _ in range(3)
         ]
-        jobs[0].result(10)
+        assert [job.result(10) for job in jobs] == [tag] * 3
+        assert len({job.event_id for job in jobs}) == 1
+        again = client.submit(tag, api_name="/once", headers={"Idempotency-Key": tag})
+        assert again.result(10) == tag
+        assert again.event_id == jobs[0].event_id
+        assert client.predict("next", api_name="/once") == "next"
         with pytest.raises(jobwire.ServerError, match="Idempotency-Key"):
             client.predict("other", api_name="/once", headers={"Idempotency-Key": tag})
     assert shared.runs(tag) == 1

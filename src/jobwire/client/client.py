@@ -562,13 +562,12 @@ class AsyncClient:
             )
         known = await self._sessions.look_up(schema, event_id)
         endpoint = schema.find(known.endpoint)
-        session = self._sessions.attach(schema, event_id, known.session_hash or "")
+        session = self._sessions.attach(event_id)
         no_deadline = Deadline.after(None, 0.0)
         job = self._make_job(schema, endpoint, session, self._transfer(schema), no_deadline, 0)
         job._machine.detached = True
         job._machine.sent = True
-        job.add_done_callback(lambda _: self._sessions.detach(session))
-        session.attach(job, job._machine, event_id)
+        self._sessions.begin(job, session, event_id)
         await job._catch_up(known, self._timeouts.read)
         return job
 

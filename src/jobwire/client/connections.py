@@ -129,6 +129,10 @@ class ConnectionSession:
         """Give a job up that was not sent; another session may take it."""
         self._jobs.pop(machine, None)
 
+    def stops(self, fn_index: int) -> set[asyncio.Task[Any]]:
+        """Return nothing: here each job is stopped alone."""
+        return set()
+
     async def submit(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> None:
         """Begin to send a job. What comes of it is found in the job; raises nothing.
 

@@ -11,7 +11,7 @@ from typing import Any
 from jobwire.client.call import Call
 from jobwire.client.job import AsyncJob
 from jobwire.client.loading import LoadedApp
-from jobwire.client.sessions import Sessions
+from jobwire.client.sessions import JobSession, Sessions
 from jobwire.client.tasks import run_soon
 from jobwire.exceptions import AppError, ClientClosedError, JobwireError
 from jobwire.protocol.job import JobMachine
@@ -71,20 +71,28 @@ class Delivery:
             if call.has_files and not await self._send_files(job, machine, call):
                 job._session.withdraw(machine)
                 return
-            async with self._gate:
-                session, schema = job._session, self._app.schema
-                if session.damaged and schema is not None and not machine.state.ended:
-                    session.withdraw(machine)
-                    session = self._sessions.for_new_job(schema, call.endpoint)
-                    session.register(job, machine)
-                    job._session = session
-                await session.submit(machine, call.encode(), call.headers)
+            while True:
+                async with self._gate:
+                    session = self._session_of(job, machine, call)
+                    if not (stops := session.stops(machine.fn_index)):
+                        await session.submit(machine, call.encode(), call.headers)
+                        return
+                await asyncio.wait(stops)
         except asyncio.CancelledError:
             # The client is being closed; most jobs have failed by now.
             error = ClientClosedError("the client was closed while the job was being submitted")
             if machine.fail(error, asyncio.get_running_loop().time()):
                 job._notify()
             raise
+
+    def _session_of(self, job: AsyncJob, machine: JobMachine, call: Call) -> JobSession:
+        """Return the job's session: another one if the server has lost track of its own."""
+        session, schema = job._session, self._app.schema
+        if session.damaged and schema is not None and not machine.state.ended:
+            session.withdraw(machine)
+            session = job._session = self._sessions.for_new_job(schema, call.endpoint)
+            session.register(job, machine)
+        return session
 
     async def _deliver_again(
         self, job: AsyncJob, machine: JobMachine, call: Call, retries: int

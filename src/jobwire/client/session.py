@@ -104,6 +104,8 @@ class Session:
         session_hash: Under which name.
         log_in: Called when the server does not know us any more, as after its restart. Returns
             False if that cannot be helped.
+        follow: Called with a job that the server had before, and its id, to have it followed
+            alone.
         job_id: A job of any session, to follow alone, in place of this session's.
     """
 
@@ -114,6 +116,7 @@ class Session:
         limits: Limits,
         session_hash: str,
         log_in: Callable[[], Awaitable[bool]],
+        follow: Callable[[AsyncJob, str], object],
         *,
         job_id: str | None = None,
     ) -> None:
@@ -123,6 +126,7 @@ class Session:
         self._timeouts = limits.timeouts
         self._patience = limits.idle_timeout
         self._log_in = log_in
+        self._follow = follow
         self._job_id = job_id
         self._protocol = SessionProtocol(
             schema.dialect,
@@ -182,6 +186,13 @@ class Session:
         self._protocol.accepted(machine, event_id, self._loop.time())
         self._carry_out()
 
+    def stops(self, fn_index: int) -> set[asyncio.Task[Any]]:
+        """Return the tasks that tell the server to stop all jobs of a function.
+
+        One that is overtaken by a new job would stop that, too.
+        """
+        return self._wide_stops.get(fn_index, set())
+
     async def submit(self, machine: JobMachine, body: bytes, headers: Mapping[str, str]) -> None:
         """Send a job. What comes of it is found in the job; raises nothing of its own.
 
@@ -190,9 +201,6 @@ class Session:
             body: The job, without its session.
             headers: Added to the client's own.
         """
-        # A stop that names this function, and is overtaken, would stop this job too.
-        while stops := self._wide_stops.get(machine.fn_index):
-            await asyncio.wait(stops)
         if machine.state.ended:
             self.withdraw(machine)
             return
@@ -201,8 +209,10 @@ class Session:
         url = self._url("queue/join")
         body = extend_body(body, session_hash=self.session_hash)
         keyed = self._schema.dialect.durable
-        if keyed:
-            headers = {_KEY: uuid.uuid4().hex, **headers}
+        # The caller's own key may be that of an earlier job.
+        known = keyed and _KEY in headers
+        if keyed and not known:
+            headers = {**headers, _KEY: uuid.uuid4().hex}
 
         async def send() -> str:
             reply = await self._request("POST", url, body=body, headers=headers)
@@ -219,7 +229,13 @@ class Session:
             failure = JobwireError(f"the job could not be submitted: {error!r}")
             self._protocol.rejected(machine, failure, self._loop.time())
         else:
-            self._protocol.accepted(machine, event_id, self._loop.time())
+            if known and not machine.state.ended:
+                # This session's stream may have told all of it already.
+                self._protocol.hand_over(machine)
+                del self._jobs[machine]
+                self._follow(job, event_id)
+            else:
+                self._protocol.accepted(machine, event_id, self._loop.time())
             if self._schema.wants_heartbeat and self._heartbeat is None and not self._retired:
                 self._heartbeat = self._loop.create_task(self._beat())
         self._carry_out()

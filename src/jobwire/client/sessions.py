@@ -6,6 +6,7 @@ import asyncio
 import uuid
 
 from jobwire.client.connections import ConnectionSession
+from jobwire.client.job import AsyncJob
 from jobwire.client.loading import LoadedApp
 from jobwire.client.retrying import retrying
 from jobwire.client.session import Limits, Session, job_path
@@ -58,7 +59,7 @@ class Sessions:
         if kind not in self._current:
             common = self._app.transport, schema, self._limits, self.session_hash
             self._current[kind] = (
-                Session(*common, self.log_in) if shared else ConnectionSession(*common)
+                Session(*common, self.log_in, self.follow) if shared else ConnectionSession(*common)
             )
         return self._current[kind]
 
@@ -128,23 +129,37 @@ class Sessions:
 
         return await retrying(look, f"looking for the job {event_id}")
 
-    def attach(self, schema: AppSchema, event_id: str, session_hash: str) -> Session:
-        """Return a session that follows one job alone; `detach` must follow.
+    def attach(self, event_id: str) -> Session:
+        """Return a session that is to follow one job alone.
 
         Args:
-            schema: The app.
-            event_id: The job.
-            session_hash: That of its session.
+            event_id: The job, which may be of any session.
         """
-        transport = self._app.transport
+        schema = self._app.schema
+        assert schema is not None  # noqa: S101  (or nobody would know of a job)
         session = Session(
-            transport, schema, self._limits, session_hash, self.log_in, job_id=event_id
+            self._app.transport,
+            schema,
+            self._limits,
+            self.session_hash,
+            self.log_in,
+            self.follow,
+            job_id=event_id,
         )
         self._attached.add(session)
         return session
 
-    def detach(self, session: Session) -> None:
-        """Close a session whose one job has ended."""
+    def follow(self, job: AsyncJob, event_id: str) -> None:
+        """Follow a job alone from now on, whose session may have been told all of it before."""
+        session = job._session = self.attach(event_id)
+        self.begin(job, session, event_id)
+
+    def begin(self, job: AsyncJob, session: Session, event_id: str) -> None:
+        """Begin to follow a job, until it has ended."""
+        job.add_done_callback(lambda _: self._leave(session))
+        session.attach(job, job._machine, event_id)
+
+    def _leave(self, session: Session) -> None:
         session.retire()
         self._attached.discard(session)
 

@@ -43,7 +43,6 @@ class KnownJob(Struct):
     Attributes:
         endpoint: The name of what it calls, with a leading slash.
         status: Where it is.
-        session_hash: The session that it was submitted in.
         rank: Jobs ahead of it, while it waits.
         queue_size: Jobs that wait with it, while it does.
         rank_eta: Seconds to its result, as far as is known.
@@ -51,7 +50,6 @@ class KnownJob(Struct):
 
     endpoint: str
     status: Literal["waiting", "running", "completed", "failed", "cancelled"]
-    session_hash: str | None = None
     rank: int | None = None
     queue_size: int | None = None
     rank_eta: float | None = None

@@ -232,6 +232,11 @@ class SessionProtocol:
         self._sending.add(job)
         job.sent = True
 
+    def hand_over(self, job: JobMachine) -> None:
+        """Note that the server took a job that is told of elsewhere."""
+        self._submitting.discard(job)
+        self._sent(job)
+
     def withdraw(self, job: JobMachine) -> None:
         """Note that a job will not be sent, at least not in this session."""
         self._submitting.discard(job)
