@@ -63,6 +63,9 @@ _STOP_TIME = 15.0
 _STOPPING = RetryPolicy(attempts=3, patience=2.0)
 """How often it is told: a job whose cancel is lost runs on, and may cost money."""
 
+_STOP_PAUSES = (0.0, 0.1, 0.5)
+"""Seconds before it is told again that failed at that."""
+
 _MAX_STOPS = 40
 """How many such requests may be on their way at once; as for submissions."""
 
@@ -469,10 +472,14 @@ async def stop_job(
 
     async def tell() -> str | None:
         reply = await request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
-        if reply.status == 500:
+        for pause in _STOP_PAUSES:
+            if reply.status != 500:
+                break
             # The server closes the generator, and so does the job when it ends meanwhile; who
-            # comes second fails (4.31 to 6.31). Asked again, it finds that there is none.
+            # comes second fails (4.31 to 6.31). Asked again, it finds that there is none, or
+            # one that it has begun anew.
             logger.debug("the server failed while it stopped %s; asking again", action.event_id)
+            await asyncio.sleep(pause)
             reply = await request("POST", url, body=body, timeouts=_STOP_TIMEOUTS)
         return read_cancel(*reply, url=url)
 
