@@ -109,13 +109,15 @@ class _Server:
     """
 
     def __init__(self, folder: Path) -> None:
-        from jobwire.server.serve import free_port
-
-        self.port = free_port("127.0.0.1")
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = 0  # any that is free; from then on, that one
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
         self._rest: threading.Thread | None = None  # reads what it says
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -139,6 +141,7 @@ class _Server:
         said = []
         for line in process.stderr:
             if line.startswith("jobwire serves"):
+                self.port = int(line.rpartition(":")[2])
                 # What it says later is of no interest, but must not fill the pipe.
                 self._rest = threading.Thread(target=process.stderr.read, name="jobwire-demo")
                 self._rest.start()
