@@ -521,12 +521,12 @@ class AsyncClient:
     async def job(self, event_id: str) -> AsyncJob:
         """Return a job that the server keeps, whoever submitted it, and whenever.
 
-        Only jobwire's own servers keep jobs: until they have ended, and their results for a
-        while longer. ::
+        Only jobwire's own servers keep jobs: until they have ended, and their results for as
+        long as the app says (its ``result_ttl``, 300 seconds by default). ::
 
             event_id = await (await client.submit(path, api_name="/transcribe")).detach()
             ...
-            job = await other_client.job(event_id)  # in another process, the next day
+            job = await other_client.job(event_id)  # in another process, later
             print(job.status().code, await job.result())
 
         The job has its outputs from the first on, and goes on as one that was submitted here,
