@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import typer
 
 from conftest import running
 from faults import raw_server, response
 from hub import HubSpace, hub_server
 from jobwire import handle_file
-from jobwire.cli.call import parse_arguments
+from jobwire.cli.call import call, parse_arguments
 from jobwire.cli.exits import ExitCode
 from jobwire.protocol.schema import Endpoint, Parameter
 
@@ -186,6 +188,25 @@ def test_ctrl_c_cancels_the_job(url: str) -> None:
         out, err = process.communicate(timeout=15)
     assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")
     assert "cancelled" in err
+
+
+def test_ctrl_c_before_a_job_was_left_cancels_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    class Job:
+        def detach(self) -> str:
+            raise KeyboardInterrupt
+
+        def cancel(self) -> bool:
+            done.append("cancelled")
+            return True
+
+    monkeypatch.setattr("jobwire.cli.call._submit", lambda *_: Job())
+    monkeypatch.setattr("jobwire.cli.call.connect", lambda *_, **__: nullcontext())
+    with pytest.raises(typer.Exit) as caught:
+        call("http://app/", "/echo", detach=True)
+    assert caught.value.exit_code == ExitCode.INTERRUPTED
+    assert done == ["cancelled"]
 
 
 def test_terminal_shows_a_live_line(url: str) -> None:

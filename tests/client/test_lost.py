@@ -1,7 +1,9 @@
 """Connections that are cut, frozen or refused while jobs are in flight."""
 
+import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -9,7 +11,9 @@ import jobwire
 from conftest import Server, running
 from faults import CuttingProxy, cutting_proxy
 from jobwire import Client
-from jobwire.transports.base import Timeouts
+from jobwire.client.loading import LoadedApp
+from jobwire.client.opening import AppAddress
+from jobwire.transports.base import Timeouts, Transport
 
 
 @pytest.fixture
@@ -111,3 +115,29 @@ def test_idle_connections_that_the_server_closes_are_not_used_again(server: Serv
         time.sleep(5.2)  # uvicorn closes after 5 s
         jobs = [client.submit(str(i), api_name="/echo") for i in range(10)]
         assert [job.result(timeout=10) for job in jobs] == [str(i) for i in range(10)]
+
+
+async def test_a_look_that_its_caller_gave_up_is_not_taken_for_a_later_one() -> None:
+    seen = asyncio.Event()
+    looks = 0
+
+    class Address:
+        url = "http://app/"
+
+        async def read(self, transport: object, url: str) -> "Address":
+            nonlocal looks
+            looks += 1
+            await seen.wait()
+            return self
+
+    tasks: set[asyncio.Task[Any]] = set()
+    app = LoadedApp(cast("AppAddress", Address()), tasks, verbose=False)
+    app._transport = cast("Transport", object())
+    caller = asyncio.create_task(app.look_again())
+    while not looks:
+        await asyncio.sleep(0)
+    caller.cancel()
+    seen.set()
+    await asyncio.wait(tasks)
+    await app.look_again()
+    assert looks == 2

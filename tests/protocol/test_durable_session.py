@@ -20,7 +20,7 @@ from jobwire.exceptions import (
 from jobwire.protocol.dialects import select_dialect
 from jobwire.protocol.job import State
 from jobwire.protocol.limits import IDLE_TIMEOUT
-from jobwire.protocol.session import OpenEventStream
+from jobwire.protocol.session import AskForJob, OpenEventStream
 from jobwire.protocol.sse import encode_event
 from jobwire.protocol.stopping import NO_FUNCTION, StopJob
 
@@ -245,3 +245,94 @@ def test_nothing_is_lost_or_doubled_wherever_it_is_cut() -> None:
             assert job.outputs.outputs() == texts
             assert job.outputs.result == texts[-1]
     assert all_breaks > 50
+
+
+def test_patience_is_not_used_up_by_jobs_that_are_over(session: Session) -> None:
+    [job] = session.start("a")
+    opened(session, 0)
+    session.receive_error(BROKEN, session.now)
+    session.cancel(job, session.now)
+    session.wait(10 * IDLE_TIMEOUT)
+    [job] = session.start("b")
+    assert session.actions() == [OpenEventStream(0)]
+    session.receive_error(ConnectError("refused"), session.now)
+    assert not job.state.ended
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_job_that_was_left_and_cancelled_is_stopped(session: Session, broken: bool) -> None:
+    late = session.send()
+    late.detached = True
+    session.start("a")
+    session.cancel(late, session.now)
+    if broken:
+        session.stream_opened(session.now)
+        session.feed(SESSION_NOT_FOUND)
+    else:
+        session.close(session.now)
+    session.actions()
+    session.accepted(late, "b", session.now)
+    assert session.actions() == [StopJob("b", 0)]
+
+
+def test_what_may_be_gone_of_a_job_is_known() -> None:
+    session = Session(DURABLE, max_unclaimed_size=100)
+    first, second = session.send(), session.send()
+    session.start("a")
+    opened(session, 0)
+    assert not session.misses(first)
+    session.feed(output(1, "b", "x" * 100))
+    assert session.misses(first)
+    assert session.misses(second)
+    session.hand_over(first)
+    session.hand_over(second)
+    third = session.send()
+    assert not session.misses(third)
+    session.feed(SESSION_NOT_FOUND)
+    assert session.misses(third)
+
+
+def test_a_server_is_asked_for_jobs_that_it_does_not_tell_of_after_a_break(
+    session: Session,
+) -> None:
+    a, b = session.start("a", "b")
+    opened(session, 0)
+    session.feed(numbered(1, "process_starts", "a"), numbered(2, "process_starts", "b"))
+    session.receive_error(BROKEN, session.now)
+    assert session.wait(5) == [OpenEventStream(2)]
+    session.stream_opened(session.now)
+    session.feed(output(3, "b", "x"))
+    for _ in range(4):
+        session.wait(20)
+        session.feed(HEARTBEAT)
+    assert session.wait(15) == [AskForJob("a")]
+    assert not a.state.ended
+    session.forgotten("a", session.now)
+    assert isinstance(a.error, ConnectionLostError)
+    assert a in session.changed()
+    session.feed(end(4, "b", "x"))
+    assert b.state is State.COMPLETED
+
+
+def test_a_job_that_nothing_is_told_of_is_not_stopped_but_asked_for(session: Session) -> None:
+    [job] = session.start("a")
+    opened(session, 0)
+    for _ in range(4):
+        session.wait(20)
+        session.feed(HEARTBEAT)
+    assert session.wait(15) == [AskForJob("a")]
+    assert job.state is State.ACCEPTED
+
+
+def test_a_server_that_has_nothing_to_tell_is_asked_why(session: Session) -> None:
+    [job] = session.start("a")
+    opened(session, 0)
+    session.feed(numbered(1, "process_starts", "a"))
+    for asked in ([], [AskForJob("a")]):
+        session.feed(CLOSE_STREAM)
+        session.receive_eof(session.now)
+        assert [each for each in session.wait(5) if isinstance(each, AskForJob)] == asked
+        session.stream_opened(session.now)
+    session.forgotten("a", session.now)
+    assert isinstance(job.error, ConnectionLostError)
+    assert session.idle

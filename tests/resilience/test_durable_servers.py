@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ import pytest
 import jobwire
 from chaos import ChaosProxy, Fault, always, chaos_proxy, on
 from jobwire import AsyncClient, Client, Status
+from jobwire.protocol.session import SessionProtocol
 from resilience.conftest import lost
 from server.conftest import Serving
 
@@ -198,6 +201,41 @@ def test_a_submission_that_stays_unknown_says_so_in_time(
             job.result(10)
         assert caught.value.may_have_run
     eventually(lambda: shared.runs(tag) == 1)
+
+
+def test_a_job_of_which_too_much_came_before_its_reply_is_followed_alone(
+    shared: Durable, proxy: ChaosProxy, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = partial(SessionProtocol, max_unclaimed_size=2000)
+    monkeypatch.setattr("jobwire.client.session.SessionProtocol", small)
+    with Client(proxy.url) as client:
+        other = client.submit(f"{tag} other", api_name="/wait")
+        eventually(other.running)
+        fault = Fault("reset", at=b"\r\n\r\n")
+        proxy.plan = on("/queue/join", fault, fault, fault)
+        assert list(client.submit(tag, 300, api_name="/count")) == grown(300)
+        other.cancel()
+    assert shared.runs(tag) == 1
+
+
+def test_a_job_that_was_deleted_meanwhile_does_not_wait_for_ever(
+    shared: Durable, proxy: ChaosProxy, tag: str
+) -> None:
+    with Client(proxy.url, idle_timeout=2.0) as client:
+        job = client.submit(f"{tag} 1", 0.3, api_name="/wait")
+        other = client.submit(f"{tag} 2", 10_000, 0.05, api_name="/recount")
+        eventually(lambda: job.running() and other.running())
+        proxy.plan = always("/queue/data", Fault("reset", towards="server"))
+        proxy.reset()
+        with Client(shared.url) as owner:
+            assert job.event_id
+            owner.job(job.event_id).result(10)
+        address = f"{shared.url}/gradio_api/jobs/{job.event_id}"
+        urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+        proxy.plan = None
+        assert "does not know it" in str(lost(job))
+        assert other.running()
+        other.cancel()
 
 
 def test_a_key_of_the_callers_own_makes_calls_the_same_job(shared: Durable, tag: str) -> None:

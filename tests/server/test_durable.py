@@ -22,7 +22,7 @@ import pytest
 
 from jobwire.exceptions import QueueFullError
 from jobwire.server.stores.base import JobNotFoundError, StoreError, Ticket
-from jobwire.server.stores.journal import VERSION
+from jobwire.server.stores.journal import VERSION, Batch
 from jobwire.server.stores.sqlite import SqliteStore, marks_of
 from server.conftest import TESTS, Serving
 from server.http_app import API, Http, eventually
@@ -320,6 +320,32 @@ def open_store(path: Path, **options: Any) -> SqliteStore:
     store = SqliteStore(path, **{"result_ttl": 60, "max_log_size": 1_000_000, **options})
     store.open(lambda news, last: None, {})
     return store
+
+
+async def test_what_is_forgotten_as_soon_as_it_is_written_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobwire.server.stores.sqlite.CACHE_COUNT", 1)
+    store = open_store(tmp_path / "jobs.db", result_ttl=0)
+    try:
+        assert store._journal is not None
+        write = store._journal.write
+
+        def write_and_expire(batch: Batch) -> None:
+            write(batch)
+            if batch.ended:
+                store.expire()
+
+        monkeypatch.setattr(store._journal, "write", write_and_expire)
+        for id in "abc":
+            await store.enqueue(Ticket(id, "f", b"[1]", "line"), max_waiting=None)
+            store.claim("line")
+            store.finish(id, b"{}")
+            await asyncio.to_thread(store.flush)
+        assert not store._cached
+        assert store._cached_size == 0
+    finally:
+        await asyncio.wait_for(asyncio.to_thread(store.close), 5)
 
 
 async def test_what_was_claimed_counts_as_started_at_once(tmp_path: Path) -> None:

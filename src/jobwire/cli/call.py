@@ -104,7 +104,11 @@ def call(
         ) as client:
             job = _submit(client, endpoint, arguments or [])
             if detach:
-                id = job.detach()
+                try:
+                    id = job.detach()
+                except KeyboardInterrupt:
+                    job.cancel()
+                    raise
                 print(json.dumps({"outcome": None, "event_id": id}) if as_json else id)
                 return
             with make_display(as_json=as_json, quiet=quiet) as display:

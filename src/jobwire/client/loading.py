@@ -155,8 +155,9 @@ class LoadedApp:
 
         That it could not be seen is logged.
         """
-        if self._reloading is None:
+        if self._reloading is None or self._reloading.done():  # nobody was left to see its end
             self._reloading = run_soon(self._tasks, self._read_again())
+            self._reloading.add_done_callback(_note_failure)
         reloading = self._reloading
         try:
             # Never fails by itself; whoever is cancelled leaves it to the others.

@@ -28,7 +28,12 @@ from jobwire.protocol.payload import extend_body
 from jobwire.protocol.replies import check, read_cancel, read_event_id
 from jobwire.protocol.retry import RetryPolicy
 from jobwire.protocol.schema import AppSchema
-from jobwire.protocol.session import CloseEventStream, OpenEventStream, SessionProtocol
+from jobwire.protocol.session import (
+    AskForJob,
+    CloseEventStream,
+    OpenEventStream,
+    SessionProtocol,
+)
 from jobwire.protocol.stopping import NO_FUNCTION, StopJob
 from jobwire.transports.base import (
     MAX_ERROR_SIZE,
@@ -232,8 +237,9 @@ class Session:
             failure = JobwireError(f"the job could not be submitted: {error!r}")
             self._protocol.rejected(machine, failure, self._loop.time())
         else:
-            if known and not machine.state.ended:
-                # This session's stream may have told all of it already.
+            missed = known or (keyed and self._protocol.misses(machine))
+            if missed and not machine.state.ended:
+                # This session's stream may have told all of it already, or be no more.
                 self._protocol.hand_over(machine)
                 del self._jobs[machine]
                 self._follow(job, event_id)
@@ -306,6 +312,8 @@ class Session:
                     if self._reader is not None:
                         self._reader.cancel()
                         self._reader = None
+                case AskForJob(event_id):
+                    run_soon(self._stops, self._ask(event_id))
                 case StopJob():
                     stop = run_soon(self._stops, self._stop(action))
                     stops.append(stop)
@@ -406,6 +414,19 @@ class Session:
             outcome = await stop_job(self._request, self._schema, self.session_hash, action)
         if (error := self._cancelled.get(action.event_id)) is not None:
             error.outcome = outcome
+
+    async def _ask(self, event_id: str) -> None:
+        """See whether the server still knows a job. That it cannot be asked is logged."""
+        url = self._url(job_path(event_id))
+        try:
+            async with self._stop_gate:
+                reply = await self._request("GET", url)
+        except JobwireError as error:
+            logger.debug("the server could not be asked for %s: %s", event_id, error)
+            return
+        if reply.status == 404:
+            self._protocol.forgotten(event_id, self._loop.time())
+            self._carry_out()
 
     async def _beat(self) -> None:
         url = self._url(f"heartbeat/{self.session_hash}")

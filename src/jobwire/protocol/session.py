@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -57,6 +58,7 @@ from jobwire.protocol.stopping import StopJob, Stopping
 
 __all__ = (
     "Action",
+    "AskForJob",
     "CloseEventStream",
     "OpenEventStream",
     "SessionProtocol",
@@ -80,7 +82,18 @@ class CloseEventStream:
     """Drop the event stream; do not report that."""
 
 
-Action = OpenEventStream | CloseEventStream | StopJob
+@dataclass(frozen=True, slots=True)
+class AskForJob:
+    """Ask whether the server still knows a job; if it does not, say so by `forgotten`.
+
+    Attributes:
+        event_id: The job.
+    """
+
+    event_id: str
+
+
+Action = OpenEventStream | CloseEventStream | AskForJob | StopJob
 
 _QUOTED_ID = re.compile("'[0-9a-f]{32}'")
 
@@ -203,7 +216,8 @@ class SessionProtocol:
         """When the jobs count as lost of which a stream that was taken up again tells nothing.
 
         Their ends may have been on their way when the one before broke. The server takes them
-        for told then, and goes on to send its heartbeats.
+        for told then, and goes on to send its heartbeats. One that keeps jobs is asked for
+        them: it tells nothing of those that it has forgotten.
         """
         if not self._unheard or self._stream is not _Stream.OPEN or self._idle_timeout is None:
             return None
@@ -231,6 +245,10 @@ class SessionProtocol:
         """Note that a job is on its way; `accepted` or `rejected` must follow."""
         self._sending.add(job)
         job.sent = True
+
+    def misses(self, job: JobMachine) -> bool:
+        """Whether what came for a job that is on its way may be gone."""
+        return job in self._overflowed or job not in self._submitting
 
     def hand_over(self, job: JobMachine) -> None:
         """Note that the server took a job that is told of elsewhere."""
@@ -266,6 +284,7 @@ class SessionProtocol:
         self._sent(job)
         if lonely:  # else silence goes on, whatever is submitted meanwhile
             self._heard_at = max(self._heard_at, now)
+            self._away_since = None  # that was about jobs that are over
         self._open_if_needed(now)
 
     def rejected(self, job: JobMachine, error: JobwireError, now: float) -> None:
@@ -289,6 +308,7 @@ class SessionProtocol:
         event_id, running = job.event_id, job.state is State.RUNNING
         ended = job.give_up(error, now, self._stopping.fate(job))
         if ended:
+            job.detached = False  # nobody wants it any more, here or elsewhere
             self._let_go(job, event_id, running=running)
         return ended
 
@@ -322,6 +342,17 @@ class SessionProtocol:
         self._drop_stream()
 
     # -- what happens to the stream --
+
+    def forgotten(self, event_id: str, now: float) -> None:
+        """Note that the server does not know a job any more."""
+        job = self._jobs.pop(event_id, None)
+        if job is None:
+            return
+        self._unheard.discard(job)
+        if job.state is State.RUNNING:
+            self._stopping.ended(job.fn_index)
+        if job.lose("the server does not know it any more: what it kept of it is gone", now):
+            self._changed[job] = None
 
     def stream_opened(self, now: float) -> None:
         """Note that the server answered and its events follow."""
@@ -404,6 +435,10 @@ class SessionProtocol:
             self._give_up_unheard(now)
 
     def _give_up_untold(self, job: JobMachine, now: float) -> None:
+        if self._dialect.durable and job.event_id is not None:
+            self._untold.popleft()
+            self._actions.append(AskForJob(job.event_id))
+            return
         error = ConnectionLostError(
             f"lost the job {job.event_id}: the server that took it and the one that tells of "
             "jobs are not the same, it seems; a load balancer must send all requests of a "
@@ -414,6 +449,9 @@ class SessionProtocol:
 
     def _give_up_unheard(self, now: float) -> None:
         unheard, self._unheard = self._unheard, set()
+        if self._dialect.durable:
+            self._ask_for(unheard)
+            return
         why = (
             f"nothing was heard of it for {self._idle_timeout:g} s after its stream had broken and "
             "was opened again; it seems that its end was on the way when that happened"
@@ -463,7 +501,8 @@ class SessionProtocol:
     def _accepted_too_late(self, job: JobMachine, event_id: str, now: float) -> None:
         # The session broke, or was closed, while the job was on its way. The server
         # may have dropped it with the others, and would never say so.
-        if self._closed and not job.detached:
+        kept = self._dialect.durable and job.state.ended
+        if (self._closed or kept) and not job.detached:
             self._actions.append(StopJob(event_id, job.fn_index))
         if not job.state.ended:
             job.accept(event_id, now)
@@ -539,17 +578,24 @@ class SessionProtocol:
 
     def _reopen(self, now: float, error: JobwireError | None = None) -> None:
         """Open the stream again for the jobs that wait on it, but not without end."""
-        if error is not None and not self._dialect.durable:
-            # What the server wrote before it noticed is gone, even if it keeps the rest.
-            for job in self._jobs.values():
-                job.outputs.break_off()
+        if error is not None:
             self._unheard.update(self._jobs.values())
+            if not self._dialect.durable:
+                # What the server wrote before it noticed is gone, even if it keeps the rest.
+                for job in self._jobs.values():
+                    job.outputs.break_off()
+        elif self._failures and self._dialect.durable:
+            # It has nothing to tell of these: it may have been started with another store.
+            self._ask_for(self._jobs.values())
         if not self._jobs or (error is None and not self._failures):
             self._failures += 1
             self._open_if_needed(now)
             return
         failure = error or RemoteProtocolError("the server ends the stream again and again")
         self._open_later(failure, now, str(failure))
+
+    def _ask_for(self, jobs: Collection[JobMachine]) -> None:
+        self._actions += [AskForJob(id) for id, job in self._jobs.items() if job in jobs]
 
     def _open_later(self, failure: JobwireError, now: float, why: str) -> None:
         """Open the stream after a moment, or give its jobs up if that goes on for too long."""

@@ -522,6 +522,8 @@ class SqliteStore:
                 if entry.ended and tail.is_visible:
                     entry.settled = True
                     self._ending.pop(id, None)
+                    if id not in self._entries:
+                        continue  # it was forgotten as soon as it was written
                     self._cached[id] = entry
                     self._cached_size += tail.held
                 else:
