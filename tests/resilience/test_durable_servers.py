@@ -426,6 +426,22 @@ def test_unknown_ids(shared: Durable) -> None:
                 client.job(nothing)  # type: ignore[arg-type]
 
 
+async def test_a_search_that_is_given_up_leaves_nothing_behind(
+    shared: Durable, proxy: ChaosProxy, tag: str
+) -> None:
+    async with AsyncClient(shared.url) as client, AsyncClient(proxy.url) as other:
+        job = await client.submit(tag, api_name="/once")
+        await job
+        assert job.event_id
+        proxy.plan = always("/events", Fault("stall", at=b"data:"))
+        before = len(asyncio.all_tasks())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await other.job(job.event_id)
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.01)
+
+
 def test_servers_of_gradio_keep_no_jobs(url: str) -> None:
     with Client(url) as client:
         with pytest.raises(jobwire.UnsupportedProtocolError, match="keeps no jobs"):

@@ -125,6 +125,8 @@ def test_a_job_by_its_id(stage: Stage, http_: Http) -> None:
     waiting = http_.get(f"{API}/jobs/{second}").json
     assert (waiting["status"], waiting["rank"], waiting["queue_size"]) == ("waiting", 0, 1)
     assert waiting["endpoint"] == "/hold"
+    # Whoever was given one job must not be able to read the others of its session.
+    assert "session_hash" not in waiting
     assert http_.ask("DELETE", f"{API}/jobs/{first}").status == 409
     assert http_.post(f"/jobs/{second}/cancel", {}).json == {"success": True, "outcome": "removed"}
     stage.gates["1"].set()

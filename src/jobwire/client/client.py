@@ -568,7 +568,11 @@ class AsyncClient:
         job._machine.detached = True
         job._machine.sent = True
         self._sessions.begin(job, session, event_id)
-        await job._catch_up(known, self._timeouts.read)
+        try:
+            await job._catch_up(known, self._timeouts.read)
+        except BaseException:
+            session.close()
+            raise
         return job
 
     def reset_session(self) -> None:
