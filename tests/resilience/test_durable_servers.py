@@ -27,6 +27,7 @@ from jobwire import AsyncClient, Client, Status
 from jobwire.protocol.session import SessionProtocol
 from resilience.conftest import lost
 from server.conftest import Serving
+from server.http_app import eventually
 
 APP = "apps.durable:app"
 
@@ -97,18 +98,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Making]:
 def proxy(shared: Durable) -> Iterator[ChaosProxy]:
     with chaos_proxy(shared.url) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def tag() -> str:
-    return uuid.uuid4().hex
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def grown(n: int) -> list[str]:

@@ -10,7 +10,7 @@ from jobwire.exceptions import AppError
 from jobwire.server.app import App
 from jobwire.server.context import Progress
 
-__all__ = ("app",)
+__all__ = ("STORY", "app")
 
 STORY = ["once", "upon", "a", "time", "a", "job", "was", "sent", "and", "it", "arrived"]
 
