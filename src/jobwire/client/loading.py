@@ -205,7 +205,7 @@ class LoadedApp:
             logger.warning("the app does not describe its endpoints: %s", error)
         finally:
             self._describing = None
-        self.schema = schema.with_info(info)
+        self.schema = self._loaded().with_info(info)  # perhaps looked at again meanwhile
         return self.schema
 
     async def _shared(self, task: asyncio.Task[T]) -> T:
